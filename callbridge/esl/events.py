@@ -1,0 +1,164 @@
+"""Frames to events: the headers that callbridge wants, typed, from event-json and event-plain alike.
+
+An event of a call has 60 to 280 headers; some forty are wanted. event-json goes through one typed pass that skips the
+rest. event-plain (`switch_event_serialize`) percent-encodes quotes, backslashes, colons and control characters in every
+value, so two replacements make JSON of it and the same pass reads it; values are decoded after that, never before the
+lines are split, or a value could forge a header.
+
+A body that the strict pass rejects (a byte that is no UTF-8, a raw control character, a header that became an array) is
+read again leniently: no byte that a caller chooses can lose an event.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+from msgspec import field
+
+from callbridge.errors import RemoteProtocolError
+
+
+class Event(msgspec.Struct, gc=False):
+    """One event (or `uuid_dump`, which has the same form and the same sequence numbers). An absent header is "" or 0.
+
+    `sequence` counts all events of the switch and is stamped when the event is made (switch_event.c,
+    `switch_event_prep_for_delivery_detailed`). Times are microseconds since 1970; `date_local` is the switch's local
+    time as `show channels` prints it.
+    """
+
+    name: str = field(name="Event-Name", default="")
+    core_uuid: str = field(name="Core-UUID", default="")
+    date_local: str = field(name="Event-Date-Local", default="")
+    timestamp: int = field(name="Event-Date-Timestamp", default=0)
+    sequence: int = field(name="Event-Sequence", default=0)
+    body: str = field(name="_body", default="")
+
+    uuid: str = field(name="Unique-ID", default="")
+    old_uuid: str = field(name="Old-Unique-ID", default="")
+    channel_name: str = field(name="Channel-Name", default="")
+    call_direction: str = field(name="Call-Direction", default="")
+    state: str = field(name="Channel-State", default="")
+    state_number: int = field(name="Channel-State-Number", default=0)
+    callstate: str = field(name="Channel-Call-State", default="")
+    answer_state: str = field(name="Answer-State", default="")
+    hangup_cause: str = field(name="Hangup-Cause", default="")
+    presence_id: str = field(name="Channel-Presence-ID", default="")
+
+    caller_name: str = field(name="Caller-Caller-ID-Name", default="")
+    caller_number: str = field(name="Caller-Caller-ID-Number", default="")
+    original_number: str = field(name="Caller-Orig-Caller-ID-Number", default="")
+    callee_name: str = field(name="Caller-Callee-ID-Name", default="")
+    destination: str = field(name="Caller-Destination-Number", default="")
+    network_address: str = field(name="Caller-Network-Addr", default="")
+    context: str = field(name="Caller-Context", default="")
+    created_us: int = field(name="Caller-Channel-Created-Time", default=0)
+    answered_us: int = field(name="Caller-Channel-Answered-Time", default=0)
+    last_hold_us: int = field(name="Caller-Channel-Last-Hold", default=0)
+    hold_accum_us: int = field(name="Caller-Channel-Hold-Accum", default=0)
+
+    other_type: str = field(name="Other-Type", default="")
+    other_leg_uuid: str = field(name="Other-Leg-Unique-ID", default="")
+    bridge_a_uuid: str = field(name="Bridge-A-Unique-ID", default="")
+    bridge_b_uuid: str = field(name="Bridge-B-Unique-ID", default="")
+
+    variable_uuid: str = field(name="variable_uuid", default="")
+    """Every channel has the variable `uuid`: empty means that this event carries no variables at all."""
+    var_call_direction: str = field(name="variable_call_direction", default="")
+    var_domain_name: str = field(name="variable_domain_name", default="")
+    var_dialed_domain: str = field(name="variable_dialed_domain", default="")
+    var_dialed_user: str = field(name="variable_dialed_user", default="")
+    var_user_name: str = field(name="variable_user_name", default="")
+    var_gateway: str = field(name="variable_sip_gateway_name", default="")
+    var_bridge_to: str = field(name="variable_bridge_to", default="")
+    var_loopback_uuid: str = field(name="variable_other_loopback_leg_uuid", default="")
+    var_application: str = field(name="variable_current_application", default="")
+    var_application_data: str = field(name="variable_current_application_data", default="")
+    var_whisper_aleg: str = field(name="variable_eavesdrop_whisper_aleg", default="")
+    var_whisper_bleg: str = field(name="variable_eavesdrop_whisper_bleg", default="")
+    var_park_timeout: str = field(name="variable_park_timeout", default="")
+    var_queue: str = field(name="variable_cc_queue", default="")
+    var_queue_member_uuid: str = field(name="variable_cc_member_session_uuid", default="")
+
+    record_path: str = field(name="Record-File-Path", default="")
+    job_uuid: str = field(name="Job-UUID", default="")
+
+
+_ATTRIBUTE: Final = {f.encode_name: f.name for f in msgspec.structs.fields(Event)}
+_NUMBERS: Final = frozenset(f.name for f in msgspec.structs.fields(Event) if f.type is int)
+_TEXTS: Final = tuple(f.name for f in msgspec.structs.fields(Event) if f.type is str)
+_strict: Final[Callable[[bytes], Event]] = msgspec.json.Decoder(Event, strict=False).decode
+_WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+
+
+def decode(kind: str, body: bytes) -> Event:
+    """The event in the body of a frame of `kind` text/event-json or text/event-plain.
+
+    Raises RemoteProtocolError where the body is no event at all.
+    """
+    return decode_json(body) if kind == "text/event-json" else decode_plain(body)
+
+
+def decode_json(body: bytes) -> Event:
+    """Read event-json, or the answer to `uuid_dump UUID json`."""
+    try:
+        return _strict(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _lenient_json(body)
+
+
+def decode_plain(body: bytes) -> Event:
+    """Read event-plain. A value of `_undef_` is the empty one; what is no UTF-8 becomes U+FFFD, as in event-json."""
+    head, _, inner = body.partition(b"\n\n") if b"\nContent-Length: " in body else (body, b"", b"")
+    if b'"' in head or b"\\" in head:
+        event = _event_from(dict(_plain_lines(head)))
+    else:
+        try:
+            event = _strict(b'{"' + head.strip(b"\n").replace(b": ", b'":"').replace(b"\n", b'","') + b'"}')
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            event = _event_from(dict(_plain_lines(head)))
+    for name in _TEXTS:
+        value = getattr(event, name)
+        if value and ("%" in value or value == "_undef_"):
+            setattr(event, name, _plain_value(value.encode("utf-8", "surrogateescape")))
+    if inner:
+        event.body = inner.decode("utf-8", "replace")
+    return event
+
+
+def _lenient_json(body: bytes) -> Event:
+    try:
+        headers = json.loads(body.decode("utf-8", "replace"), strict=False)
+    except ValueError as error:
+        raise RemoteProtocolError(f"an event came that is no JSON ({error})") from None
+    if not isinstance(headers, dict):
+        raise RemoteProtocolError(f"an event came that is no JSON object but {type(headers).__name__}")
+    return _event_from(headers)
+
+
+def _plain_lines(head: bytes) -> "list[tuple[str, str]]":
+    pairs = (line.partition(b": ") for line in head.split(b"\n"))
+    return [(n.decode("utf-8", "replace"), v.decode("utf-8", "surrogateescape")) for n, colon, v in pairs if colon]
+
+
+def _plain_value(value: bytes) -> str:
+    return "" if value == b"_undef_" else unquote_to_bytes(value).decode("utf-8", "replace")
+
+
+def _event_from(headers: Mapping[str, Any]) -> Event:
+    event = Event()
+    for header, value in headers.items():
+        name = _ATTRIBUTE.get(header)
+        if name is None:
+            continue
+        if isinstance(value, list):
+            # A header that was pushed twice; switch_event_get_header gives the first.
+            value = value[0] if value else ""
+        text = value if isinstance(value, str) else str(value)
+        if name in _NUMBERS:
+            setattr(event, name, int(text) if _WHOLE_NUMBER.fullmatch(text) else 0)
+        else:
+            setattr(event, name, text)
+    return event

@@ -1,0 +1,126 @@
+"""Frames to events: event-json and event-plain to the same result, and no byte loses one."""
+
+import contextlib
+import json
+import urllib.parse
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callbridge.errors import RemoteProtocolError
+from callbridge.esl.events import Event, decode, decode_json, decode_plain
+from tests import recorded
+
+FIELDS = {field.encode_name: field for field in msgspec.structs.fields(Event)}
+
+
+def expected(headers: dict[str, object]) -> dict[str, object]:
+    """What the wanted headers of an event say, by the letter."""
+    wanted: dict[str, object] = {}
+    for header, field in FIELDS.items():
+        value = headers.get(header, "")
+        text = str(value[0] if isinstance(value, list) else value)
+        wanted[field.name] = int(text or 0) if field.type is int else text
+    return wanted
+
+
+def plain(headers: dict[str, str], body: str = "") -> bytes:
+    """An event as switch_event_serialize writes it: everything unsafe percent-encoded, an empty value as _undef_."""
+    lines = [f"{name}: {urllib.parse.quote(value, safe='/()*!$,~') or '_undef_'}\n" for name, value in headers.items()]
+    inner = f"Content-Length: {len(body.encode())}\n\n{body}" if body else "\n"
+    return ("".join(lines) + inner).encode()
+
+
+@pytest.mark.parametrize("name", recorded.SMALL)
+def test_every_recorded_event_is_read_to_the_letter(name: str) -> None:
+    events = [frame for frame in recorded.load(name).frames if frame.is_event]
+    assert events
+    for frame in events:
+        event = decode(frame.headers["Content-Type"], frame.body)
+        assert msgspec.structs.asdict(event) == expected(frame.event)
+
+
+def test_event_plain_and_event_json_of_the_same_400_calls_are_read_alike() -> None:
+    pairs = zip(recorded.load("load_a.json").frames, recorded.load("load_a.plain").frames, strict=True)
+    read = [(decode_json(a.body), decode_plain(b.body)) for a, b in pairs if a.is_event]
+    assert len(read) == 13_558
+    assert all(from_json == from_plain for from_json, from_plain in read)
+
+
+def test_a_byte_that_is_no_utf8_loses_no_event() -> None:
+    read = {}
+    for form in ("json", "plain"):
+        frames = [frame for frame in recorded.load(f"odd_bytes.{form}").frames if frame.is_event]
+        events = [decode(frame.headers["Content-Type"], frame.body) for frame in frames]
+        assert any(b"\xe9" in frame.body or b"%E9" in frame.body for frame in frames)
+        read[form] = [(event.name, event.sequence, event.caller_name) for event in events]
+    assert read["json"] == read["plain"]
+    assert any("Jos\N{REPLACEMENT CHARACTER}" in caller_name for _, _, caller_name in read["json"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"Event-Name":"HEARTBEAT","Caller-Caller-ID-Name":"Jos\xe9","Event-Sequence":"7"}',
+        b'{"Event-Name":"HEARTBEAT","Caller-Caller-ID-Name":"a\x01b","Event-Sequence":"7"}',
+        b'{"Event-Name":"HEARTBEAT","Caller-Context":["a","b"],"Event-Sequence":"7"}',
+        b'{"Event-Name":"HEARTBEAT","Caller-Context":[],"Event-Sequence":"7"}',
+        b'{"Event-Name":"HEARTBEAT","Caller-Context":null,"Event-Sequence":7}',
+        b'{"Event-Name":"HEARTBEAT","Event-Date-Timestamp":"x","Event-Sequence":"7"}',
+        b'{"Event-Name":"HEARTBEAT","Event-Date-Timestamp":"","Event-Sequence":"7"}',
+    ],
+)
+def test_what_the_strict_pass_rejects_is_read_leniently(body: bytes) -> None:
+    event = decode_json(body)
+    assert (event.name, event.sequence) == ("HEARTBEAT", 7)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'"x"', b"{", b"\xff\xfe", b"not an event"])
+def test_what_is_no_event_is_a_breach(body: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match="an event came that is no JSON"):
+        decode_json(body)
+
+
+def test_an_encoded_line_break_in_a_value_forges_no_header() -> None:
+    event = decode_plain(b"Event-Name: X\nCaller-Caller-ID-Name: x%0AHangup-Cause: FAKE\nUnique-ID: u\n\n")
+    assert event.hangup_cause == ""
+    event = decode_plain(b"Event-Name: X\nCaller-Caller-ID-Name: x%0AHangup-Cause%3A%20FAKE\nUnique-ID: u\n\n")
+    assert (event.caller_name, event.hangup_cause, event.uuid) == ("x\nHangup-Cause: FAKE", "", "u")
+
+
+def test_a_quote_in_a_header_name_forges_no_header() -> None:
+    event = decode_plain(b'Event-Name: X\nvariable_a","Unique-ID":"forged","b: c\nUnique-ID: u\n\n')
+    assert event.uuid == "u"
+
+
+def test_the_body_of_an_event_is_no_header() -> None:
+    body = "+OK\nUnique-ID: forged\n\nEvent-Name: forged\n"
+    event = decode_plain(plain({"Event-Name": "BACKGROUND_JOB", "Job-UUID": "j"}, body))
+    assert (event.name, event.uuid, event.body) == ("BACKGROUND_JOB", "", body)
+
+
+TEXT = st.text(st.characters(exclude_characters="%\0", exclude_categories=["Cs"]), max_size=30).filter(
+    lambda text: text != "_undef_"
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from([f.encode_name for f in FIELDS.values() if f.type is str]), TEXT),
+    st.dictionaries(st.sampled_from([f.encode_name for f in FIELDS.values() if f.type is int]), st.integers(0, 2**60)),
+)
+def test_both_forms_of_any_event_are_read_to_the_same(texts: dict[str, str], numbers: dict[str, int]) -> None:
+    body = texts.pop("_body", "")
+    headers = texts | {name: str(number) for name, number in numbers.items()}
+    wanted = expected({**headers, "_body": body})
+    in_json = headers | ({"_body": body} if body else {})
+    assert msgspec.structs.asdict(decode_json(json.dumps(in_json, ensure_ascii=False).encode())) == wanted
+    assert msgspec.structs.asdict(decode_plain(plain(headers, body))) == wanted
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_event_or_a_breach(body: bytes) -> None:
+    assert isinstance(decode_plain(body), Event)
+    with contextlib.suppress(RemoteProtocolError):
+        assert isinstance(decode_json(body), Event)
