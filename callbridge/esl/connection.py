@@ -7,7 +7,7 @@ the only queue. Everything else about the dialogue is in `protocol`.
 import asyncio
 import uuid
 from collections.abc import Callable
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from callbridge.errors import CommandRefused, Disconnected, SwitchError, SwitchSilent, SwitchUnreachable
 from callbridge.esl.events import Event
@@ -104,8 +104,8 @@ class Connection(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are of no asyncio class.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self.last_received = self._clock()

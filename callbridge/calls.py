@@ -1,0 +1,285 @@
+"""Channels as the switch tells of them, and calls: what belongs together.
+
+A `Channel` takes the fields of its events by the rules by which the switch keeps its own `channels` table
+(switch_core_sqldb.c, `core_event_handler`), so that a row says what `show channels` says. Which channels form a call is
+`callset`'s work, what is published of it `records`'.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal
+
+from callbridge.esl.events import Event
+
+if TYPE_CHECKING:
+    from callbridge.records import Record
+
+INIT: Final = 1
+ROUTING: Final = 2
+EXECUTE: Final = 4
+HANGUP: Final = 10
+"""Numbers of the channel states (switch_types.h, `switch_channel_state_t`); from HANGUP on a channel is on its way out.
+"""
+
+STATES_WITHOUT_ROW: Final = frozenset((0, INIT, HANGUP, 11, 12))
+"""NEW, INIT, HANGUP, REPORTING, DESTROY: the switch does not write these into its `channels` table."""
+
+MEDIA_STATES: Final = frozenset(("CS_CONSUME_MEDIA", "CS_EXCHANGE_MEDIA"))
+"""The states of a channel that was called and follows its caller: only then its callee is its own far end."""
+
+Side = Literal["aleg", "bleg"]
+OTHER_SIDE: Final[dict[Side, Side]] = {"aleg": "bleg", "bleg": "aleg"}
+DIRECTIONS: Final = frozenset(("inbound", "outbound", "local"))
+
+
+class Channel:
+    """One channel of the switch, and what ties it to others."""
+
+    __slots__ = (
+        "answered_us",
+        "application",
+        "application_data",
+        "business_direction",
+        "call",
+        "caller_name",
+        "caller_number",
+        "callstate",
+        "cause",
+        "context",
+        "created",
+        "created_us",
+        "destination",
+        "domain",
+        "epoch",
+        "extension",
+        "has_bridged",
+        "hold_accum_us",
+        "hold_since_us",
+        "hungup",
+        "inbound",
+        "ip",
+        "is_loopback",
+        "last_us",
+        "loopback_uuid",
+        "name",
+        "number",
+        "origin_uuid",
+        "park_timeout",
+        "parked_until_us",
+        "party_name",
+        "peers",
+        "queue",
+        "recording",
+        "sequence",
+        "side",
+        "state",
+        "uuid",
+        "watching",
+        "whisper",
+    )
+
+    def __init__(self, event: Event, created: str = "") -> None:
+        """From CHANNEL_CREATE, or from a `uuid_dump` of a channel that was there before us.
+
+        `created` is the time of CHANNEL_CREATE in the switch's local time, where it is known from elsewhere.
+        """
+        fresh = event.name == "CHANNEL_CREATE"
+        self.uuid = event.uuid
+        self.sequence = event.sequence
+        self.epoch = 0
+        self.name = event.channel_name
+        self.inbound = event.call_direction == "inbound"
+        self.is_loopback = event.channel_name.startswith("loopback/")
+        self.created_us = event.timestamp if fresh else event.created_us
+        self.created = event.date_local if fresh else created or local_time(event.created_us, utc_offset(event))
+        self.extension = _extension(event, self.inbound, fresh)
+        self.number = self.extension or _outside_number(event, self.inbound)
+        self.call: Call | None = None
+        self.side: Side = "aleg"
+        self.origin_uuid = ""
+        self.loopback_uuid = event.var_loopback_uuid
+        self.peers: list[str] = []
+        self.has_bridged = False
+        self.watching = ""
+        self.state = event.state
+        self.callstate = event.callstate
+        self.hungup = False
+        self.cause = ""
+        self.park_timeout = ""
+        self.parked_until_us = 0
+        self.recording = ""
+        self.domain = ""
+        self.business_direction = ""
+        self.application = ""
+        self.application_data = ""
+        self.party_name = event.caller_name if self.inbound else ""
+        self.queue = ""
+        self.whisper = ""
+        self._take_profile(event)
+        self._take_common(event)
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.uuid[:8]} {self.name} {self.state}{' hung up' if self.hungup else ''}>"
+
+    def take(self, event: Event) -> None:
+        """Take over what an event of this channel says."""
+        self.sequence = event.sequence
+        special = _TAKE.get(event.name)
+        if special is not None:
+            special(self, event)
+        self._take_common(event)
+
+    def _take_state(self, event: Event) -> None:
+        number = event.state_number
+        if number == ROUTING:
+            self._take_profile(event)
+            self.parked_until_us = 0
+        if number not in STATES_WITHOUT_ROW:
+            self.state = event.state
+        elif number >= HANGUP:
+            self.hungup = True
+
+    def _take_callstate(self, event: Event) -> None:
+        if event.callstate not in ("DOWN", "HANGUP"):
+            self.callstate = event.callstate
+
+    def _take_party(self, event: Event) -> None:
+        self.caller_name = event.caller_name
+        self.caller_number = event.caller_number
+
+    def _take_dump(self, event: Event) -> None:
+        self.state = event.state
+        self.callstate = event.callstate
+        self._take_profile(event)
+
+    def _take_park(self, event: Event) -> None:
+        self.parked_until_us = _park_end(self.park_timeout, event.timestamp)
+        self.park_timeout = ""
+
+    def _take_unpark(self, event: Event) -> None:  # noqa: ARG002
+        self.parked_until_us = 0
+
+    def _take_recording(self, event: Event) -> None:
+        self.recording = event.record_path if event.name == "RECORD_START" else ""
+
+    def _take_profile(self, event: Event) -> None:
+        self.caller_name = event.caller_name
+        self.caller_number = event.caller_number
+        self.destination = event.destination
+        self.ip = event.network_address
+        self.context = event.context
+
+    def _take_common(self, event: Event) -> None:
+        self.last_us = event.timestamp
+        self.answered_us = event.answered_us
+        self.hold_accum_us = event.hold_accum_us
+        self.hold_since_us = event.last_hold_us if self.callstate == "HELD" else 0
+        if event.answer_state == "hangup":
+            self.hungup = True
+            self.cause = event.hangup_cause
+        if event.variable_uuid:
+            self._take_variables(event)
+
+    def _take_variables(self, event: Event) -> None:
+        if event.var_call_direction in DIRECTIONS:
+            self.business_direction = event.var_call_direction
+        self.domain = event.var_domain_name or event.var_dialed_domain or event.presence_id.partition("@")[2]
+        self.application = event.var_application
+        self.application_data = event.var_application_data
+        self.queue = event.var_queue
+        self.park_timeout = event.var_park_timeout or self.park_timeout
+        if event.state in MEDIA_STATES and event.callee_name != "Outbound Call":
+            self.party_name = event.callee_name
+        self.whisper = ("a" if event.var_whisper_aleg == "true" else "") + (
+            "b" if event.var_whisper_bleg == "true" else ""
+        )
+
+
+_TAKE: Final[dict[str, Callable[[Channel, Event], None]]] = {
+    "CHANNEL_STATE": Channel._take_state,
+    "CHANNEL_CALLSTATE": Channel._take_callstate,
+    "CALL_UPDATE": Channel._take_party,
+    "CHANNEL_DATA": Channel._take_dump,
+    "CHANNEL_PARK": Channel._take_park,
+    "CHANNEL_UNPARK": Channel._take_unpark,
+    "RECORD_START": Channel._take_recording,
+    "RECORD_STOP": Channel._take_recording,
+}
+"""What the switch takes from which event into its own table, and what else an event is the only one to say."""
+
+
+class Call:
+    """The channels that belong to one conversation. `id` never changes; `lead` is the leg that the row shows."""
+
+    __slots__ = ("age_key", "created", "created_us", "dirty", "id", "lead", "legs", "other_ids", "record")
+
+    def __init__(self, first: Channel, call_id: str) -> None:
+        self.id = call_id
+        self.created = first.created
+        self.created_us = first.created_us
+        self.age_key = (first.created_us, bool(first.origin_uuid), first.sequence)
+        """By which the older of two calls is told. The switch's clock ticks every 20 ms: of one tick, a leg that nobody
+        made came first, then the one whose first event came first."""
+        self.lead = first
+        self.legs: list[Channel] = [first]
+        self.other_ids: list[str] = []
+        """Ids that are no live leg's and still find this call: of merged calls, of legs that talked in it."""
+        self.dirty = False
+        self.record: Record | None = None
+        """What was last published of it."""
+
+    def __repr__(self) -> str:
+        return f"<Call {self.id[:8]} {self.legs!r}>"
+
+    def choose_lead(self) -> None:
+        """The leg that leads goes: the oldest of those that stay, a real one before a loopback one."""
+        self.lead = min(self.legs, key=lambda leg: (leg.hungup, leg.is_loopback, leg.created_us))
+
+
+def utc_offset(event: Event) -> int:
+    """Seconds by which the switch's clock on the wall is ahead of UTC; 0 where the event does not say."""
+    try:
+        local = datetime.fromisoformat(event.date_local).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return 0
+    return round(local - event.timestamp // 1_000_000)
+
+
+def local_time(us: int, offset: int) -> str:
+    """A time as `show channels` prints it: `2021-06-08 17:37:37`."""
+    return datetime.fromtimestamp(us // 1_000_000 + offset, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _extension(event: Event, inbound: bool, fresh: bool) -> str:
+    """The extension whose phone is at the far end of this channel, or "".
+
+    A phone that calls in has authenticated (`user_name`). A phone that was called has `dialed_user`; but a bridge
+    imports that variable into the caller's channel as well, so on a channel that is not fresh only its presence id
+    counts, and a gateway is never a phone.
+    """
+    if inbound:
+        return event.var_user_name
+    if event.var_gateway:
+        return ""
+    if fresh and event.var_dialed_user:
+        return event.var_dialed_user
+    return event.presence_id.partition("@")[0]
+
+
+def _outside_number(event: Event, inbound: bool) -> str:
+    """The far end's own number: who called in, or, from the channel's name (`sofia/external/0899123456`), who was
+    called. The destination will not do, it changes when the channel is transferred.
+    """
+    if inbound:
+        return event.original_number or event.caller_number
+    return event.channel_name.rpartition("/")[2].partition("@")[0]
+
+
+def _park_end(timeout: str, parked_us: int) -> int:
+    """When a parked channel is hung up; 0 where it waits for ever.
+
+    `park_timeout` is `SECONDS` or `SECONDS:CAUSE`. The switch unsets it before it sends CHANNEL_PARK (switch_ivr.c,
+    `switch_ivr_park`), so it is what an earlier event of the channel said.
+    """
+    seconds = timeout.partition(":")[0]
+    return parked_us + int(seconds) * 1_000_000 if seconds.isdecimal() else 0

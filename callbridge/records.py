@@ -1,0 +1,186 @@
+"""What is published of a call: the row of the list, and everything else that is known of it.
+
+Which tenant a call belongs to and which direction it has is decided here, from all of its legs.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from callbridge.calls import Call, Channel, Side, local_time
+
+
+class Leg(msgspec.Struct, frozen=True, gc=False):
+    """One side of a call as `fields=legs` shows it. `kind` is `extension` or `outside`."""
+
+    uuid: str
+    side: Side
+    number: str
+    name: str
+    state: str
+    kind: Literal["extension", "outside"]
+
+
+class Monitor(msgspec.Struct, frozen=True, gc=False):
+    """Who listens to a call. `mode` is listen, whisper or barge."""
+
+    uuid: str
+    extension: str
+    mode: Literal["listen", "whisper", "barge"]
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """The eight fields of the contract, in its order."""
+
+    call_id: str
+    context: str
+    created_time: str
+    destination: str
+    direction: str
+    ip: str
+    source: str
+    state: str
+
+
+class Record(Row, frozen=True, gc=False, kw_only=True):
+    """Everything that is published of a call; as JSON it is also its field in Redis (docs/redis.md).
+
+    Times that end in `_time` are the switch's local time, `_us` microseconds since 1970 (0: not yet).
+    """
+
+    tenant: str | None
+    switch: str
+    callstate: str
+    source_name: str
+    answered_time: str | None
+    parked_until: str | None
+    recording: str | None
+    queue: str | None
+    legs: tuple[Leg, ...]
+    monitors: tuple[Monitor, ...]
+    ids: tuple[str, ...]
+    created_us: int
+    answered_us: int
+    hold_us: int
+    hold_since_us: int
+
+
+class Ended(msgspec.Struct, frozen=True, gc=False):
+    """What is remembered of a call that ended. `ended_time` is the switch's local time."""
+
+    call_id: str
+    tenant: str | None
+    ids: tuple[str, ...]
+    ended_time: str
+    cause: str
+
+
+_encode_row: Final = msgspec.json.Encoder().encode
+
+
+def encode_row(record: Record) -> bytes:
+    """The row of the list, followed by a comma: rows are joined without anything in between."""
+    row = Row(
+        record.call_id,
+        record.context,
+        record.created_time,
+        record.destination,
+        record.direction,
+        record.ip,
+        record.source,
+        record.state,
+    )
+    return _encode_row(row) + b","
+
+
+def tenant_of(call: Call, shared_contexts: frozenset[str]) -> str | None:
+    """The tenant's domain: of the leg that leads, or, while that one does not know it, of any other.
+
+    A leg's tenant is its dialplan context, unless that is one that tenants share (`public`, `default`); then what its
+    variables and its presence id say.
+    """
+    for leg in (call.lead, *call.legs):
+        tenant = leg.domain if leg.context in shared_contexts else leg.context
+        if tenant:
+            return tenant
+    return None
+
+
+def direction_of(call: Call) -> str:
+    """What the dialplan says in `call_direction`, on the leg that leads or else on any other; where it says nothing:
+    from a trunk inbound, from or to an outside party outbound, else local.
+    """
+    lead = call.lead
+    for leg in (lead, *call.legs):
+        if leg.business_direction:
+            return leg.business_direction
+    if lead.inbound and not lead.extension and not lead.is_loopback:
+        return "inbound"
+    outside = (not leg.extension and not leg.is_loopback for leg in call.legs)
+    return "outbound" if any(outside) else "local"
+
+
+def make_record(
+    call: Call,
+    switch: str,
+    shared_contexts: frozenset[str],
+    watchers: Mapping[str, list[Channel]],
+    offset: int,
+) -> Record:
+    """Everything there is to say about a call now. `offset`: seconds the switch's wall clock is ahead of UTC."""
+    lead = call.lead
+    tenant = tenant_of(call, shared_contexts)
+    legs = call.legs
+    leg_ids = [leg.uuid for leg in legs if leg.uuid != call.id]
+    return Record(
+        call.id,
+        tenant or lead.context,
+        call.created,
+        _destination(lead, tenant),
+        direction_of(call),
+        lead.ip,
+        lead.caller_number,
+        lead.state,
+        tenant=tenant,
+        switch=switch,
+        callstate=lead.callstate,
+        source_name=lead.caller_name,
+        answered_time=local_time(lead.answered_us, offset) if lead.answered_us else None,
+        parked_until=local_time(lead.parked_until_us, offset) if lead.parked_until_us else None,
+        recording=next((leg.recording for leg in legs if leg.recording), None),
+        queue=next((leg.queue for leg in legs if leg.queue), None),
+        legs=tuple([_leg(leg) for leg in legs if not leg.is_loopback]),
+        monitors=_monitors(legs, watchers) if watchers else (),
+        ids=(*leg_ids, *[uuid for uuid in call.other_ids if uuid not in leg_ids]),
+        created_us=call.created_us,
+        answered_us=lead.answered_us,
+        hold_us=lead.hold_accum_us,
+        hold_since_us=lead.hold_since_us,
+    )
+
+
+def _leg(channel: Channel) -> Leg:
+    kind: Literal["extension", "outside"] = "extension" if channel.extension else "outside"
+    return Leg(channel.uuid, channel.side, channel.number, channel.party_name, channel.state, kind)
+
+
+def _monitors(legs: list[Channel], watchers: Mapping[str, list[Channel]]) -> tuple[Monitor, ...]:
+    return tuple(
+        Monitor(channel.uuid, channel.number, _mode(channel)) for leg in legs for channel in watchers.get(leg.uuid, ())
+    )
+
+
+def _mode(channel: Channel) -> Literal["listen", "whisper", "barge"]:
+    """Who hears the supervisor: nobody, one leg, both (freeswitch: mod_dptools.c `eavesdrop_function`)."""
+    if channel.application == "three_way" or channel.whisper == "ab":
+        return "barge"
+    return "whisper" if channel.whisper else "listen"
+
+
+def _destination(lead: Channel, tenant: str | None) -> str:
+    """The number dialled; of a conference member that was dialled out to, the room (without its tenant)."""
+    if lead.application != "conference" or lead.inbound:
+        return lead.destination
+    room = lead.application_data.partition("@")[0]
+    return room.removesuffix(f"-{tenant}") if tenant else room

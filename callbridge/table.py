@@ -1,0 +1,321 @@
+"""The live calls of one switch, kept from its events and from probes.
+
+Pure code: no I/O, no clock of its own (`now` is seconds of any steady clock). The reflector feeds it and takes the
+changes out; what the table wants to know of the switch it asks for through `take_probes`.
+
+What may be believed. CHANNEL_CREATE makes a channel known and CHANNEL_DESTROY ends it. A row of `show channels` comes
+up to some 400 ms late and may stand there for ever, so a row is never believed: what it names and the table does not
+know is probed with `uuid_dump`, and so is every channel known from before the connection that is up now. A dump carries
+a sequence number of the same counter as the events, so one that is older than what the stream has said is asked for
+again. Tombstones swallow what comes late of the dead.
+
+Which channels form a call is decided in `callset`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from callbridge.calls import EXECUTE, HANGUP, INIT, ROUTING, Channel, local_time, utc_offset
+from callbridge.callset import CallSet
+from callbridge.esl.events import Event
+from callbridge.records import Ended, Record, make_record, tenant_of
+
+LOOK_AGAIN_AFTER: Final = 1.0
+"""Seconds after which a leg that the switch itself made is probed once more when it starts to execute something: of a
+conference member that was dialled out to, the events never say so (measured)."""
+
+TOMBSTONE_FOR: Final = 60.0
+"""Seconds for which the uuid of a dead channel is remembered. CHANNEL_STATE follows CHANNEL_DESTROY at once, a row of
+`show channels` outlives it by up to 270 ms (measured)."""
+
+EVENTS: Final = (
+    "CHANNEL_CREATE",
+    "CHANNEL_STATE",
+    "CHANNEL_CALLSTATE",
+    "CHANNEL_ANSWER",
+    "CHANNEL_BRIDGE",
+    "CHANNEL_UNBRIDGE",
+    "CHANNEL_DESTROY",
+    "CHANNEL_UUID",
+    "CHANNEL_HOLD",
+    "CHANNEL_UNHOLD",
+    "CHANNEL_PARK",
+    "CHANNEL_UNPARK",
+    "CALL_UPDATE",
+    "RECORD_START",
+    "RECORD_STOP",
+)
+"""The events that the table reads, and so those to subscribe to. It passes over all others."""
+
+_MONITOR_APPLICATIONS: Final = frozenset(("eavesdrop", "three_way"))
+_RINGING_STATES: Final = frozenset(("CS_INIT", "CS_ROUTING", "CS_CONSUME_MEDIA"))
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What has changed since the last time: the calls as they are now, and those that are shown no more.
+
+    `gone` are ids: of calls that ended (they are in `ended` as well), became part of another or turned into a monitor.
+    """
+
+    updated: list[Record]
+    gone: list[str]
+    ended: list[Ended]
+
+
+class CallTable:
+    """The calls of one switch. See the module for what it believes."""
+
+    def __init__(self, switch: str, shared_contexts: Iterable[str] = ("public", "default")) -> None:
+        self.switch = switch
+        self.offset = 0
+        """Seconds by which the switch's wall clock is ahead of UTC."""
+        self._shared_contexts = frozenset(shared_contexts)
+        self._set = CallSet()
+        self._channels = self._set.channels
+        self._epoch = 0
+        self._tombstones: dict[str, float] = {}
+        self._doubts: dict[str, int] = {}
+        """Channels to be probed -> the sequence number that the answer must exceed."""
+        self._to_ask: list[str] = []
+        """Those of them that nobody has asked about yet."""
+        self._created: dict[str, str] = {}
+        """When channels that are to be probed were created, as `show channels` says: a dump says it only roughly."""
+        self._look_again: dict[str, float] = {}
+        self._handlers: dict[str, Callable[[Channel, Event, float], None]] = {
+            **dict.fromkeys(EVENTS, self._on_any),
+            "CHANNEL_STATE": self._on_state,
+            "CHANNEL_BRIDGE": self._on_bridge,
+            "CHANNEL_UNBRIDGE": self._on_unbridge,
+            "CHANNEL_DESTROY": self._on_destroy,
+            "CALL_UPDATE": self._on_update,
+            "CHANNEL_DATA": self._on_dump,
+        }
+
+    def __repr__(self) -> str:
+        return f"<CallTable {self.switch}: {self._set!r}>"
+
+    def __len__(self) -> int:
+        return len(self._set.calls)
+
+    def __contains__(self, uuid: str) -> bool:
+        """Whether this is a live channel."""
+        return uuid in self._channels
+
+    # What goes in.
+
+    def apply(self, event: Event, now: float) -> None:
+        """Take over one event of the stream, or a `uuid_dump` (CHANNEL_DATA)."""
+        handler = self._handlers.get(event.name)
+        if handler is None or not event.uuid:
+            return
+        channel = self._channels.get(event.uuid)
+        if channel is None:
+            self._meet(event, now)
+        else:
+            handler(channel, event, now)
+
+    def begin(self, *, same_run: bool, now: float) -> None:
+        """A new connection is up. What was known before it is to be probed, or, if this is another run of the switch
+        (its Core-UUID has changed), is gone."""
+        self._epoch += 1
+        self._doubts.clear()
+        self._to_ask.clear()
+        if not same_run:
+            for channel in list(self._channels.values()):
+                self._remove(channel, now)
+
+    def compare(self, listed: Mapping[str, str], now: float) -> None:
+        """Hold a list of the switch's channels (uuid -> `created`) against the table. It inserts nothing and deletes
+        nothing: what it names and the table does not know is doubted, and so is what this connection has not told of.
+        """
+        self._created.clear()
+        for uuid, created in listed.items():
+            if uuid not in self._channels and not self._is_dead(uuid, now):
+                self._created[uuid] = created
+                self._doubt(uuid)
+        for channel in self._channels.values():
+            if channel.epoch != self._epoch:
+                self._doubt(channel.uuid)
+
+    def absent(self, uuid: str, now: float) -> None:
+        """A probe said that the switch has no such channel: proof that it is gone."""
+        self._doubts.pop(uuid, None)
+        channel = self._channels.get(uuid)
+        if channel is not None:
+            self._remove(channel, now)
+        else:
+            self._bury(uuid, now)
+
+    def unanswered(self, uuid: str) -> None:
+        """A probe brought nothing that says whether the channel lives. It proves nothing; the next doubt asks again."""
+        self._doubts.pop(uuid, None)
+
+    def settle(self, now: float) -> None:
+        """Do what time alone brings."""
+        self._set.settle(now)
+        for uuid in [uuid for uuid, due in self._look_again.items() if due <= now]:
+            del self._look_again[uuid]
+            self._doubt(uuid)
+
+    def next_deadline(self) -> float | None:
+        """When `settle` has something to do, on the clock of `now`; None while it has not."""
+        deadlines = [self._set.next_deadline(), min(self._look_again.values(), default=None)]
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    # What comes out.
+
+    def take_probes(self) -> list[str]:
+        """The channels that the switch is to be asked about now, with `uuid_dump UUID json`. The answer goes to
+        `apply`, "No such channel" to `absent`, and no answer at all to `unanswered`."""
+        wanted, self._to_ask = self._to_ask, []
+        return wanted
+
+    def take_changes(self) -> Changes | None:
+        """What has changed since the last call; None if nothing has."""
+        calls, updated = self._set.calls, []
+        for call in self._set.dirty:
+            call.dirty = False
+            if calls.get(call.id) is call:
+                record = make_record(call, self.switch, self._shared_contexts, self._set.watchers, self.offset)
+                if record != call.record:
+                    call.record = record
+                    updated.append(record)
+        gone, ended = self._set.gone, []
+        for call, last in self._set.ended:
+            ids = tuple(uuid for uuid in (last.uuid, *call.other_ids) if uuid != call.id)
+            tenant = tenant_of(call, self._shared_contexts)
+            ended.append(Ended(call.id, tenant, ids, local_time(last.last_us, self.offset), last.cause))
+        self._set.dirty, self._set.gone, self._set.ended = [], [], []
+        return Changes(updated, gone, ended) if updated or gone or ended else None
+
+    def records(self) -> list[Record]:
+        """Every call as it was last published."""
+        return [call.record for call in self._set.calls.values() if call.record is not None]
+
+    # Events of channels that are not known.
+
+    def _meet(self, event: Event, now: float) -> None:
+        name, uuid = event.name, event.uuid
+        if name == "CHANNEL_UUID" and (channel := self._channels.get(event.old_uuid)):
+            self._bury(channel.uuid, now)
+            self._set.rename(channel, uuid)
+            self._on_any(channel, event, now)
+        elif self._is_dead(uuid, now):
+            return
+        elif name == "CHANNEL_CREATE":
+            self._welcome(event, now)
+        elif name == "CHANNEL_DATA":
+            if event.sequence > self._doubts.get(uuid, 0):
+                self._welcome(event, now)
+            else:
+                self._to_ask.append(uuid)
+        elif name == "CHANNEL_DESTROY":
+            self._doubts.pop(uuid, None)
+            self._bury(uuid, now)
+        elif INIT < event.state_number < HANGUP:
+            self._doubt(uuid, event.sequence)
+
+    def _welcome(self, event: Event, now: float) -> None:
+        self.offset = utc_offset(event)
+        self._doubts.pop(event.uuid, None)
+        channel = Channel(event, self._created.pop(event.uuid, ""))
+        channel.epoch = self._epoch
+        if event.other_type == "originator":
+            channel.origin_uuid = event.other_leg_uuid
+        else:
+            channel.origin_uuid = event.var_queue_member_uuid
+        if event.name == "CHANNEL_DATA":
+            channel.has_bridged = event.state not in _RINGING_STATES
+        self._set.add(channel, event.var_bridge_to if event.name == "CHANNEL_DATA" else "", now)
+        self._look_for_monitor(channel, event, now)
+
+    def _doubt(self, uuid: str, floor: int = 0) -> None:
+        if uuid not in self._doubts:
+            self._to_ask.append(uuid)
+        self._doubts[uuid] = max(floor, self._doubts.get(uuid, 0))
+
+    # Events of channels that are known.
+
+    def _on_any(self, channel: Channel, event: Event, now: float) -> None:  # noqa: ARG002
+        channel.take(event)
+        self._set.note(channel)
+
+    def _on_state(self, channel: Channel, event: Event, now: float) -> None:
+        channel.take(event)
+        number = event.state_number
+        if number == ROUTING and channel.watching:
+            application, _, target = channel.destination.partition(":")
+            if application not in _MONITOR_APPLICATIONS:
+                self._set.unwatch(channel)
+            elif target != channel.watching:
+                self._set.watch(channel, target, now)
+        elif number == EXECUTE and not channel.inbound and not channel.origin_uuid:
+            self._look_again[channel.uuid] = now + LOOK_AGAIN_AFTER
+        self._set.note(channel)
+
+    def _on_update(self, channel: Channel, event: Event, now: float) -> None:
+        channel.take(event)
+        self._look_for_monitor(channel, event, now)
+        if event.var_bridge_to and event.var_bridge_to not in channel.peers and not channel.hungup:
+            self._set.talk(channel.uuid, event.var_bridge_to, now)
+        self._set.note(channel)
+
+    def _on_bridge(self, channel: Channel, event: Event, now: float) -> None:
+        channel.take(event)
+        if channel.watching:
+            self._set.unwatch(channel)
+        if event.bridge_a_uuid and event.bridge_b_uuid:
+            self._set.talk(event.bridge_a_uuid, event.bridge_b_uuid, now)
+        self._set.note(channel)
+
+    def _on_unbridge(self, channel: Channel, event: Event, now: float) -> None:
+        channel.take(event)
+        self._set.part(event.bridge_a_uuid, event.bridge_b_uuid, now)
+        self._set.note(channel)
+
+    def _on_destroy(self, channel: Channel, event: Event, now: float) -> None:
+        channel.take(event)
+        self._remove(channel, now)
+
+    def _on_dump(self, channel: Channel, event: Event, now: float) -> None:
+        if event.sequence <= channel.sequence:
+            self._to_ask.append(channel.uuid)
+            return
+        self._doubts.pop(channel.uuid, None)
+        channel.epoch = self._epoch
+        channel.take(event)
+        for uuid in [uuid for uuid in channel.peers if uuid != event.var_bridge_to]:
+            self._set.part(channel.uuid, uuid, now)
+        if event.var_bridge_to and event.var_bridge_to not in channel.peers:
+            self._set.talk(channel.uuid, event.var_bridge_to, now)
+        self._look_for_monitor(channel, event, now)
+        self._set.note(channel)
+
+    def _look_for_monitor(self, channel: Channel, event: Event, now: float) -> None:
+        if channel.application in _MONITOR_APPLICATIONS:
+            target = channel.application_data.split(" ", 1)[0]
+            if target != channel.watching and not channel.hungup:
+                self._set.watch(channel, target, now)
+        elif channel.watching and event.variable_uuid:
+            self._set.unwatch(channel)
+
+    # The dead.
+
+    def _remove(self, channel: Channel, now: float) -> None:
+        self._look_again.pop(channel.uuid, None)
+        self._doubts.pop(channel.uuid, None)
+        self._bury(channel.uuid, now)
+        self._set.remove(channel, now)
+
+    def _is_dead(self, uuid: str, now: float) -> bool:
+        buried = self._tombstones.get(uuid)
+        return buried is not None and now - buried < TOMBSTONE_FOR
+
+    def _bury(self, uuid: str, now: float) -> None:
+        tombstones = self._tombstones
+        tombstones.pop(uuid, None)
+        tombstones[uuid] = now
+        while now - tombstones[oldest := next(iter(tombstones))] >= TOMBSTONE_FOR:
+            del tombstones[oldest]
