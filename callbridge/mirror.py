@@ -1,0 +1,246 @@
+"""What readers see: every tenant's calls as encoded rows, kept up to date change by change.
+
+A row is encoded when its call changes, never when it is asked for; a list is a join of rows, kept until the next change
+of that tenant. No I/O and no clock: whoever writes tells the time.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal
+
+import msgspec
+
+from callbridge.records import Ended, Record, encode_row
+
+EVERY_TENANT: Final = None
+"""The name of the list that holds the calls of all tenants, and those that belong to none yet."""
+
+REMEMBER_ENDED_FOR: Final = 300.0
+"""Seconds for which an ended call is answered with its end instead of "not found"."""
+
+MAX_ENDED: Final = 50_000
+"""Ended calls that are remembered, the newest; a bound for the memory at 1,000 calls a second."""
+
+
+class Entry:
+    """One live call as readers see it: the record, and its row as bytes that end in a comma."""
+
+    __slots__ = ("record", "row")
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.row = encode_row(record)
+
+    def __repr__(self) -> str:
+        return f"<Entry {self.record.call_id}>"
+
+
+class Listing:
+    """The calls of one tenant (or of all), oldest first.
+
+    `rows_version` counts what changes the rows of the contract, `version` also what only `fields=` shows.
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.rows_version = 0
+        self._entries: dict[Entry, None] = {}
+        self._newest_us = 0
+        self._in_order = True
+        self._body = b""
+        self._body_state = (-1, False)
+
+    def __repr__(self) -> str:
+        return f"<Listing {len(self._entries)} calls, version {self.version}>"
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The entries, oldest call first."""
+        if not self._in_order:
+            self._entries = dict.fromkeys(sorted(self._entries, key=lambda entry: entry.record.created_us))
+            self._in_order = True
+        return iter(self._entries)
+
+    def body(self, complete: bool) -> bytes:
+        """The whole list as the contract has it, joined once and kept until a row changes."""
+        state = (self.rows_version, complete)
+        if self._body_state != state:
+            self._body = list_body([entry.row for entry in self], len(self), complete)
+            self._body_state = state
+        return self._body
+
+    def add(self, entry: Entry) -> None:
+        """A call appears."""
+        created_us = entry.record.created_us
+        if created_us < self._newest_us:
+            self._in_order = False
+        else:
+            self._newest_us = created_us
+        self._entries[entry] = None
+        self.note(row_changed=True)
+
+    def remove(self, entry: Entry) -> None:
+        """A call goes."""
+        del self._entries[entry]
+        self.note(row_changed=True)
+
+    def note(self, *, row_changed: bool) -> None:
+        """A call of this listing has changed."""
+        self.version += 1
+        if row_changed:
+            self.rows_version += 1
+
+
+def list_body(rows: list[bytes], total: int, complete: bool) -> bytes:
+    """A list of rows that each end in a comma, with what the contract wraps around them."""
+    if rows:
+        rows[-1] = rows[-1][:-1]
+    end = b'],"total":%d,"complete":%s}' % (total, b"true" if complete else b"false")
+    return b"".join([b'{"data":[', *rows, end])
+
+
+class SwitchStatus:
+    """How far a switch's calls can be trusted.
+
+    `state`: *live*: the list is right; *syncing*: connected, being made right; *stale*: the connection is lost, the
+    calls are as they were last known; *down*: nothing is known. `seen` is when the switch last said anything, `since`
+    when the state began, on the writer's clock. `error`: why it is not live.
+    """
+
+    __slots__ = ("corrections", "error", "name", "seen", "since", "state")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.state: Literal["live", "syncing", "stale", "down"] = "down"
+        self.seen: float | None = None
+        self.since: float | None = None
+        self.error: str | None = "not connected yet"
+        self.corrections = 0
+
+    def __repr__(self) -> str:
+        return f"<SwitchStatus {self.name} {self.state}>"
+
+
+_EMPTY: Final = Listing()
+"""The list of a tenant that has never had a call."""
+
+
+class EndedCall(msgspec.Struct, frozen=True, gc=False):
+    """A call that ended, with the time (of the writer's clock) at which that became known."""
+
+    ended: Ended
+    at: float
+
+
+class Mirror:
+    """The live calls of all switches, by tenant and by id, and the calls that ended in the last minutes."""
+
+    def __init__(self, switches: Iterable[str]) -> None:
+        self.switches = {name: SwitchStatus(name) for name in switches}
+        self._listings: dict[str | None, Listing] = {EVERY_TENANT: Listing()}
+        self._entries: dict[str, dict[str, Entry]] = {}
+        """switch -> call id -> entry"""
+        self._aliases: dict[str, dict[str, Entry]] = {}
+        """switch -> any other id of a live call -> entry"""
+        self._ended: dict[str, EndedCall] = {}
+
+    def __repr__(self) -> str:
+        return f"<Mirror {len(self.listing(EVERY_TENANT))} calls of {len(self._listings) - 1} tenants>"
+
+    @property
+    def complete(self) -> bool:
+        """Whether every switch is live: only then a list holds all calls and no others."""
+        return all(switch.state == "live" for switch in self.switches.values())
+
+    def listing(self, tenant: str | None) -> Listing:
+        """The calls of a tenant; of all with EVERY_TENANT."""
+        return self._listings.get(tenant, _EMPTY)
+
+    def find(self, call_id: str, tenant: str | None) -> Record | None:
+        """The live call that this id, one of its legs' or an earlier one finds; only the tenant's own."""
+        for switch, entries in self._entries.items():
+            entry = entries.get(call_id) or self._aliases[switch].get(call_id)
+            if entry is not None and tenant in (EVERY_TENANT, entry.record.tenant):
+                return entry.record
+        return None
+
+    def find_ended(self, call_id: str, tenant: str | None, now: float) -> Ended | None:
+        """The call of this id that ended in the last minutes; only the tenant's own."""
+        known = self._ended.get(call_id)
+        if known is None or now - known.at > REMEMBER_ENDED_FOR or tenant not in (EVERY_TENANT, known.ended.tenant):
+            return None
+        return known.ended
+
+    def calls(self, switch: str) -> int:
+        """How many live calls a switch has."""
+        return len(self._entries.get(switch, ()))
+
+    def calls_of(self, switch: str, tenant: str | None) -> int:
+        """How many live calls of a tenant a switch has."""
+        if tenant is EVERY_TENANT:
+            return self.calls(switch)
+        return sum(entry.record.switch == switch for entry in self.listing(tenant))
+
+    def apply(
+        self, switch: str, updated: Iterable[Record], gone: Iterable[str], ended: Iterable[Ended], now: float
+    ) -> None:
+        """Take over the changes of one switch; readers see all of them at once."""
+        entries = self._entries.setdefault(switch, {})
+        aliases = self._aliases.setdefault(switch, {})
+        for call_id in gone:
+            entry = entries.pop(call_id, None)
+            if entry is not None:
+                self._unlist(entry)
+                self._drop_aliases(aliases, entry, entry.record.ids)
+        for record in updated:
+            self._put(entries, aliases, record)
+        for call in ended:
+            self._remember(call, now)
+
+    def _put(self, entries: dict[str, Entry], aliases: dict[str, Entry], record: Record) -> None:
+        entry = entries.get(record.call_id)
+        if entry is None:
+            entry = entries[record.call_id] = Entry(record)
+            self._list(entry)
+        else:
+            before, row = entry.record, encode_row(record)
+            row_changed = row != entry.row
+            if before.tenant != record.tenant:
+                self._unlist(entry)
+                entry.record, entry.row = record, row
+                self._list(entry)
+            else:
+                entry.record = record
+                if row_changed:
+                    entry.row = row
+                self._listings[EVERY_TENANT].note(row_changed=row_changed)
+                if record.tenant is not None:
+                    self._listings[record.tenant].note(row_changed=row_changed)
+            if before.ids != record.ids:
+                self._drop_aliases(aliases, entry, before.ids)
+        for other_id in record.ids:
+            aliases[other_id] = entry
+
+    def _drop_aliases(self, aliases: dict[str, Entry], entry: Entry, ids: Iterable[str]) -> None:
+        for other_id in ids:
+            if aliases.get(other_id) is entry:
+                del aliases[other_id]
+
+    def _list(self, entry: Entry) -> None:
+        self._listings[EVERY_TENANT].add(entry)
+        if entry.record.tenant is not None:
+            self._listings.setdefault(entry.record.tenant, Listing()).add(entry)
+
+    def _unlist(self, entry: Entry) -> None:
+        self._listings[EVERY_TENANT].remove(entry)
+        if entry.record.tenant is not None:
+            self._listings[entry.record.tenant].remove(entry)
+
+    def _remember(self, call: Ended, now: float) -> None:
+        known = EndedCall(call, now)
+        for call_id in (call.call_id, *call.ids):
+            self._ended.pop(call_id, None)
+            self._ended[call_id] = known
+        while len(self._ended) > MAX_ENDED or now - self._ended[next(iter(self._ended))].at > REMEMBER_ENDED_FOR:
+            del self._ended[next(iter(self._ended))]
