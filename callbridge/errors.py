@@ -51,3 +51,7 @@ class CommandRefused(CallbridgeError):
     def __init__(self, command: str, reply: str) -> None:
         super().__init__(f"the switch refused {command!r}: {reply}")
         self.reply = reply
+
+
+class StartError(CallbridgeError):
+    """The service cannot start although its configuration is right: the port is taken, say."""

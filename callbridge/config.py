@@ -1,0 +1,286 @@
+"""The configuration: TOML, typed, checked as a whole before anything starts.
+
+Every mistake names the key, the file and the line. Environment variables override single keys:
+`CALLBRIDGE_HTTP__LISTEN=0.0.0.0:8080`, `CALLBRIDGE_SWITCH__0__PASSWORD=…` (the first `[[switch]]`).
+"""
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from callbridge.errors import ConfigError
+
+ENVIRONMENT_PREFIX: Final = "CALLBRIDGE_"
+
+Scope = Literal["read", "control", "monitor"]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Text = Annotated[str, Meta(min_length=1)]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[^/\s]+)$")]
+
+
+class Http(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[http]`: where the API listens, and which web pages of other origins may use it (`*`: all)."""
+
+    listen: Text = "127.0.0.1:8080"
+    cors_origins: tuple[Origin, ...] = ()
+
+
+class StoreConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[store]`: `memory://`, or the Redis that keeps the live calls for other programs."""
+
+    url: Text = "memory://"
+    prefix: Name = "callbridge"
+
+
+class Switch(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[switch]]`: one FreeSWITCH and its event socket.
+
+    `shared_contexts` are the dialplan contexts that are no tenant's: where calls come in and where the switch's own
+    begin. `events` is the form in which it sends events; both give the same calls.
+    """
+
+    name: Name
+    address: Text
+    password: Text | None = None
+    password_file: Text | None = None
+    events: Literal["json", "plain"] = "json"
+    shared_contexts: tuple[Text, ...] = ("public", "default")
+
+    def __repr__(self) -> str:
+        # Without the password: a repr ends up in a log some day.
+        return f"<Switch {self.name} at {self.address}>"
+
+
+class Token(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[token]]`: who may use the API. `sha256` is the hex SHA-256 of the token; without `tenant`, every tenant's."""
+
+    name: Name
+    sha256: Sha256
+    scopes: tuple[Scope, ...]
+    tenant: Text | None = None
+
+
+class Log(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[log]`: `auto` is text on a terminal and JSON, one object a line, everywhere else."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole configuration that has been checked."""
+
+    switch: tuple[Switch, ...]
+    token: tuple[Token, ...] = ()
+    http: Http = field(default_factory=Http)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    log: Log = field(default_factory=Log)
+
+
+def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
+    """Read and check a configuration file, and the passwords in the files that it names.
+
+    Raises ConfigError with the key, the file and the line of the first mistake.
+    """
+    source = _Source(path)
+    tree = source.tree
+    _override(tree, os.environ if environment is None else environment)
+    try:
+        config = msgspec.convert(tree, Config)
+    except msgspec.ValidationError as error:
+        raise source.error(*_place(error)) from None
+    for check in (_check_listen, _check_store, _check_switches, _check_tokens):
+        check(config, source)
+    switches = tuple(_with_password(switch, index, source) for index, switch in enumerate(config.switch))
+    return msgspec.structs.replace(config, switch=switches)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """`HOST:PORT`, also `[::1]:8080`. Raises ValueError where it is not that."""
+    host, colon, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not colon or not host or not port.isascii() or not port.isdecimal() or not 0 <= int(port) <= 65535:
+        raise ValueError(f"{address!r} is no address; write HOST:PORT, like 127.0.0.1:8080")
+    if ":" in host and not address.startswith("["):
+        raise ValueError(f"{address!r} is no address; an IPv6 address stands in brackets, like [::1]:8080")
+    return host, int(port)
+
+
+class _Source:
+    """The file, to point at what is wrong in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.text = path.read_text(encoding="utf-8")
+            self.tree: dict[str, Any] = tomllib.loads(self.text)
+        except FileNotFoundError:
+            raise ConfigError(f"{path}: there is no such file; see deploy/callbridge.toml for a complete one") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read ({error})") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path}: is no TOML: {error}") from None
+
+    def error(self, key: str, message: str) -> ConfigError:
+        line = self._line_of(key)
+        return ConfigError(f"{self.path}{f':{line}' if line else ''}: {key}: {message}")
+
+    def _line_of(self, key: str) -> int | None:
+        """The line where a key like `switch[1].address` stands, or its table's, or None for what is not in the file."""
+        wanted = re.sub(r"(\.[a-z_0-9]+)\[\d+\]$", r"\1", key).split(".")
+        best: int | None = None
+        table: list[str] = []
+        counts: dict[str, int] = {}
+        for number, line in enumerate(self.text.splitlines(), 1):
+            if header := re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(#.*)?$", line):
+                name = header[2].strip("\"'")
+                if header[1] == "[[":
+                    counts[name] = counts.get(name, -1) + 1
+                    name = f"{name}[{counts[name]}]"
+                table = name.split(".")
+                here = table
+            elif assignment := re.match(r"\s*([A-Za-z0-9_.\"'-]+)\s*=", line):
+                here = [*table, *(part.strip("\"'") for part in assignment[1].split("."))]
+            else:
+                continue
+            if here == wanted:
+                return number
+            if here == wanted[: len(here)]:
+                best = number
+        return best
+
+
+def _override(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
+    for variable, text in sorted(environment.items()):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or "__" not in variable:
+            continue
+        steps = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+        try:
+            _set(tree, steps, Config, text)
+        except ValueError as error:
+            raise ConfigError(f"environment variable {variable}: {error}") from None
+
+
+def _set(tree: dict[str, Any], steps: list[str], kind: Any, text: str) -> None:
+    """Put `text` where `steps` lead in a tree that is to become a `kind`."""
+    step, *rest = steps
+    hints = get_type_hints(kind)
+    if step not in hints:
+        raise ValueError(f"there is no key {step!r}; there are {', '.join(sorted(hints))}")
+    hint = hints[step]
+    if isinstance(hint, type) and issubclass(hint, Struct):
+        branch = tree.setdefault(step, {})
+        if not rest:
+            raise ValueError(f"{step!r} is a table; name a key of it")
+        _set(branch, rest, hint, text)
+    elif (inner := next(iter(get_args(hint)), None)) and isinstance(inner, type) and issubclass(inner, Struct):
+        tables = tree.setdefault(step, [])
+        if len(rest) < 2 or not rest[0].isdecimal() or int(rest[0]) >= len(tables):
+            raise ValueError(f"{step!r} needs a number from 0 to {len(tables) - 1} and a key, like {step}__0__name")
+        _set(tables[int(rest[0])], rest[1:], inner, text)
+    elif rest:
+        raise ValueError(f"{step!r} has no keys of its own")
+    else:
+        is_list = str(hint).startswith("tuple")
+        tree[step] = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
+
+
+_PLACE: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
+
+
+def _place(error: msgspec.ValidationError) -> tuple[str, str]:
+    """What msgspec says, as the key of the file and one sentence."""
+    found = _PLACE.match(str(error))
+    assert found is not None
+    message, path = found["message"], (found["path"] or "$").removeprefix("$").lstrip(".")
+    if unknown := re.search(r"unknown field `([^`]+)`", message):
+        return f"{path}.{unknown[1]}".lstrip("."), "there is no such key"
+    if missing := re.search(r"missing required field `([^`]+)`", message):
+        return path or missing[1], f"the key {missing[1]!r} is missing"
+    if "regex" in message:
+        return path, f"has the wrong form ({message})"
+    return path or "the file", message
+
+
+def _check_listen(config: Config, source: _Source) -> None:
+    try:
+        split_address(config.http.listen)
+    except ValueError as error:
+        raise source.error("http.listen", str(error)) from None
+
+
+def _check_store(config: Config, source: _Source) -> None:
+    url = config.store.url
+    forms = "memory://, redis://HOST:PORT/DB, rediss://… or unix://PATH"
+    try:
+        parts = urlsplit(url)
+        port_is_right = parts.port is None or parts.port > 0
+    except ValueError:
+        raise source.error("store.url", f"is no URL; write {forms}") from None
+    if parts.scheme not in ("memory", "redis", "rediss", "unix") or not port_is_right:
+        raise source.error("store.url", f"{parts.scheme or 'this'!r} is no store; write {forms}")
+    if parts.scheme in ("redis", "rediss"):
+        if not parts.hostname:
+            raise source.error("store.url", "names no host; write redis://127.0.0.1:6379/0")
+        if not re.fullmatch(r"/?[0-9]*", parts.path) or parts.query:
+            raise source.error("store.url", "after the host comes only the number of the database, like /0")
+    if parts.scheme == "unix" and not parts.path:
+        raise source.error("store.url", "names no socket; write unix:///run/redis/redis.sock")
+
+
+def _check_switches(config: Config, source: _Source) -> None:
+    if not config.switch:
+        raise source.error("switch", "there is no [[switch]]; callbridge needs at least one FreeSWITCH")
+    names: set[str] = set()
+    for index, switch in enumerate(config.switch):
+        here = f"switch[{index}]"
+        if switch.name in names:
+            raise source.error(f"{here}.name", f"two switches are named {switch.name!r}")
+        names.add(switch.name)
+        try:
+            split_address(switch.address)
+        except ValueError as error:
+            raise source.error(f"{here}.address", str(error)) from None
+        if (switch.password is None) == (switch.password_file is None):
+            raise source.error(here, "needs either `password` or `password_file`")
+
+
+def _check_tokens(config: Config, source: _Source) -> None:
+    names: set[str] = set()
+    hashes: set[str] = set()
+    for index, token in enumerate(config.token):
+        here = f"token[{index}]"
+        if token.name in names:
+            raise source.error(f"{here}.name", f"two tokens are named {token.name!r}")
+        if token.sha256 in hashes:
+            raise source.error(f"{here}.sha256", "two entries are for the same token")
+        if not token.scopes:
+            raise source.error(f"{here}.scopes", f"is empty; name some of {', '.join(get_args(Scope))}")
+        names.add(token.name)
+        hashes.add(token.sha256)
+
+
+def _with_password(switch: Switch, index: int, source: _Source) -> Switch:
+    here, password = f"switch[{index}].password", switch.password
+    if switch.password_file is not None:
+        here += "_file"
+        path = source.path.parent / switch.password_file
+        try:
+            mode = path.stat().st_mode
+            password = path.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise source.error(here, f"cannot be read ({error})") from None
+        if mode & (stat.S_IROTH | stat.S_IWOTH):
+            raise source.error(here, f"every user of this machine can read it; chmod 600 {path}")
+    if not password or any(c < " " or c == "\x7f" for c in password):
+        raise source.error(here, "is empty or holds a control character; the event socket cannot carry it")
+    return msgspec.structs.replace(switch, password=password)

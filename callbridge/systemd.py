@@ -1,0 +1,45 @@
+"""What a `Type=notify` service tells systemd: sd_notify(3), a datagram on the socket in NOTIFY_SOCKET.
+
+Done here because it is a dozen lines and the packages for it are not kept any more.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+
+
+class Notifier:
+    """Tells systemd; does nothing where there is none."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        address = environment.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self.watchdog_seconds = int(environment.get("WATCHDOG_USEC", "0")) / 1e6
+        """Within how many seconds `alive` is wanted again and again; 0: not at all."""
+
+    def ready(self) -> None:
+        """The service has started."""
+        self._send("READY=1")
+
+    def stopping(self) -> None:
+        """The service is going down."""
+        self._send("STOPPING=1")
+
+    def status(self, text: str) -> None:
+        """One line for `systemctl status`."""
+        self._send(f"STATUS={text}")
+
+    def alive(self) -> None:
+        """The service makes progress."""
+        self._send("WATCHDOG=1")
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            try:
+                sock.connect(self._address)
+                sock.sendall(message.encode())
+            except OSError:
+                # A systemd that does not listen is no reason to stop serving.
+                return
