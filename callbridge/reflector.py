@@ -1,0 +1,259 @@
+"""One switch: connect, subscribe, list, probe, watch; and begin again.
+
+Two connections: events come on one, commands and their answers go over the other, so that neither delays the other.
+Only one order is right: subscribe first, then list, then probe what the list names. What happens after the subscription
+is in the stream, what happened before it is in a list; but the list is late (a row of `show channels` appears up to
+360 ms after its channel), so it is asked for again after one second, and only then the calls are said to be complete.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal
+
+import structlog
+
+from callbridge.backoff import delays
+from callbridge.config import Switch, split_address
+from callbridge.errors import CallbridgeError, CommandRefused, RemoteProtocolError, SwitchError
+from callbridge.esl.connection import Connection
+from callbridge.esl.events import Event, decode_json
+from callbridge.mirror import Mirror
+from callbridge.store import Store
+from callbridge.table import EVENTS, CallTable
+
+LIST_AT: Final = (0.0, 1.0, 5.0)
+"""Seconds after the subscription at which the channels are listed. The list is complete after the second time, the
+third is for a switch under load."""
+
+LIST_AGAIN: Final = 2.0
+"""Seconds after which a list is asked for again that did not come or was none."""
+
+LIST_TIMEOUT: Final = 60.0
+"""Seconds that a list may take: 76 ms for 10,000 channels on an idle switch (measured)."""
+
+PROBERS: Final = 16
+"""Probes under way at once: enough to keep the switch busy (3,400 a second), few enough to let a command through."""
+
+TICK: Final = 0.25
+"""Seconds between looks at what time alone brings, while there is something to come."""
+
+PING_AFTER: Final = 5.0
+"""Seconds without a word from the switch after which it is asked for one; a quiet switch sends nothing by itself."""
+
+PING_TIMEOUT: Final = 10.0
+"""Seconds that it has to answer. After that the connection is given up."""
+
+FIRST_RETRY: Final = 0.5
+LAST_RETRY: Final = 15.0
+"""Seconds between attempts to connect: doubling, with jitter."""
+
+_UUID: Final = re.compile(r"[A-Za-z0-9_.:@+-]{1,255}", re.ASCII)
+_LIST_ROW: Final = re.compile(
+    r"^([A-Za-z0-9_.:@+-]{1,255})\|(?:in|out)bound\|(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\|", re.ASCII | re.MULTILINE
+)
+_LIST_END: Final = re.compile(r"(?:^|\n)\d+ total\.\s*$")
+
+log = structlog.get_logger("callbridge.switch")
+
+
+def parse_list(text: str) -> dict[str, str]:
+    """uuid -> created, from `show channels as delim |`. Nothing else of a row is used, so a delimiter in a caller's
+    name does no harm, nor does a row that a line break in one makes up: what is listed is probed.
+
+    Raises RemoteProtocolError for what is no whole list: an error, or rows without the line that counts them.
+    """
+    if text.startswith("-") or not _LIST_END.search(text):
+        raise RemoteProtocolError(f"`show channels` gave no list: {' '.join(text[-200:].split())!r}")
+    return dict(_LIST_ROW.findall(text))
+
+
+class Reflector:
+    """Keeps one switch's calls in the mirror and in the store. `run` does not end."""
+
+    def __init__(
+        self,
+        switch: Switch,
+        mirror: Mirror,
+        store: Store,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.table = CallTable(switch.name, switch.shared_contexts)
+        self.status = mirror.switches[switch.name]
+        self.turned = clock()
+        """When this last went round, on the clock: every wait in here ends by itself, so this moves on."""
+        self._switch = switch
+        self._mirror = mirror
+        self._store = store
+        self._clock = clock
+        self._sleep = sleep
+        self._core_uuid = ""
+        self._to_probe: asyncio.Queue[str] = asyncio.Queue()
+        self._ticking: asyncio.TimerHandle | None = None
+        self._log = log.bind(switch=switch.name)
+
+    def __repr__(self) -> str:
+        return f"<Reflector {self.status!r} {self.table!r}>"
+
+    async def run(self) -> None:
+        """Follow the switch for ever. Only a failure of callbridge itself ends it, by an exception."""
+        waits = delays(FIRST_RETRY, LAST_RETRY)
+        while True:
+            self.turned = self._clock()
+            try:
+                await self._session()
+            except (SwitchError, CommandRefused) as error:
+                if self.status.state == "live":
+                    waits = delays(FIRST_RETRY, LAST_RETRY)
+                self._lost(error)
+            await self._sleep(next(waits))
+
+    # One pair of connections, from its beginning to its end.
+
+    async def _session(self) -> None:
+        host, port = split_address(self._switch.address)
+        password = self._switch.password or ""
+        commands = await Connection.open(host, port, password)
+        try:
+            events = await Connection.open(host, port, password, self._on_events)
+            try:
+                await self._follow(commands, events)
+            except ExceptionGroup as group:
+                raise _cause(group) from None
+            finally:
+                events.close()
+        finally:
+            commands.close()
+            if self._ticking is not None:
+                self._ticking.cancel()
+                self._ticking = None
+
+    async def _follow(self, commands: Connection, events: Connection) -> None:
+        core_uuid = await commands.api("global_getvar core_uuid")
+        await commands.command("event plain BACKGROUND_JOB")
+        self._to_probe = asyncio.Queue()
+        self.table.begin(same_run=core_uuid == self._core_uuid, now=self._clock())
+        self._core_uuid = core_uuid
+        self._publish()
+        self._become("syncing", None)
+        answer = await events.command(f"event {self._switch.events} {' '.join(EVENTS)}")
+        if not answer.startswith("+OK"):
+            raise CommandRefused("event", answer)
+        async with asyncio.TaskGroup() as tasks:
+            for connection in (commands, events):
+                tasks.create_task(self._until_closed(connection))
+                tasks.create_task(self._keep_alive(connection))
+            for _ in range(PROBERS):
+                tasks.create_task(self._probe(commands))
+            tasks.create_task(self._synchronise(commands))
+
+    async def _until_closed(self, connection: Connection) -> None:
+        raise await connection.closed
+
+    async def _keep_alive(self, connection: Connection) -> None:
+        while True:
+            await self._sleep(PING_AFTER)
+            self.turned = self._clock()
+            if self._clock() - connection.last_received >= PING_AFTER:
+                # Whatever it answers, it answers.
+                await connection.command("api uuid_exists callbridge", timeout=PING_TIMEOUT)
+            self.status.seen = max(self.status.seen or 0.0, connection.last_received)
+
+    async def _synchronise(self, commands: Connection) -> None:
+        began = self._clock()
+        for number, at in enumerate(LIST_AT):
+            await self._sleep(max(0.0, began + at - self._clock()))
+            listed = await self._list(commands)
+            self.table.compare(listed, self._clock())
+            self._ask()
+            await self._to_probe.join()
+            if number == 1:
+                self._become("live", None)
+                self._store.rewrite(self._switch.name)
+                self._log.info("switch.live", calls=len(self.table), seconds=round(self._clock() - began, 2))
+
+    async def _list(self, commands: Connection) -> dict[str, str]:
+        while True:
+            try:
+                return parse_list(await commands.job("show channels as delim |", timeout=LIST_TIMEOUT))
+            except (CommandRefused, RemoteProtocolError) as error:
+                # It says nothing about any call; without a list there is just no saying that all are known.
+                self._become("syncing", str(error))
+                await self._sleep(LIST_AGAIN)
+
+    async def _probe(self, commands: Connection) -> None:
+        while True:
+            uuid = await self._to_probe.get()
+            try:
+                # A uuid with a blank in it would be another command, whose answer proves nothing.
+                answer = await commands.command(f"api uuid_dump {uuid} json") if _UUID.fullmatch(uuid) else ""
+                self._take_answer(uuid, answer)
+            finally:
+                self._to_probe.task_done()
+
+    def _take_answer(self, uuid: str, answer: str) -> None:
+        now, known = self._clock(), uuid in self.table
+        if answer.startswith("{"):
+            event = decode_json(answer.encode("utf-8", "replace"))
+            if event.uuid == uuid and event.name == "CHANNEL_DATA":
+                self.table.apply(event, now)
+        elif answer.startswith("-ERR No such channel"):
+            self.table.absent(uuid, now)
+        else:
+            self.table.unanswered(uuid)
+        if known != (uuid in self.table) and self.status.state == "live":
+            self.status.corrections += 1
+            self._log.info("switch.correction", channel=uuid, found="gone" if known else "alive")
+        self._publish()
+
+    # What comes in.
+
+    def _on_events(self, events: list[Event]) -> None:
+        now = self._clock()
+        self.status.seen = now
+        apply = self.table.apply
+        for event in events:
+            apply(event, now)
+        self._publish()
+
+    def _publish(self) -> None:
+        changes = self.table.take_changes()
+        if changes is not None:
+            self._mirror.apply(self._switch.name, changes.updated, changes.gone, changes.ended, self._clock())
+            self._store.publish(self._switch.name, changes.updated, changes.gone)
+        self._ask()
+        if self._ticking is None and self.table.next_deadline() is not None:
+            self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
+
+    def _ask(self) -> None:
+        for uuid in self.table.take_probes():
+            self._to_probe.put_nowait(uuid)
+
+    def _tick(self) -> None:
+        self._ticking = None
+        self.table.settle(self._clock())
+        self._publish()
+
+    # What is said of it.
+
+    def _become(self, state: Literal["live", "syncing", "stale", "down"], error: str | None) -> None:
+        now = self._clock()
+        if error is not None and error != self.status.error:
+            self._log.warning(f"switch.{state}", error=error)
+        if state != self.status.state:
+            self.status.since = now
+        if state in ("live", "syncing"):
+            self.status.seen = now
+        self.status.state = state
+        self.status.error = error
+
+    def _lost(self, error: Exception) -> None:
+        known = self._core_uuid != ""
+        self._become("stale" if known else "down", f"{error}")
+
+
+def _cause(group: ExceptionGroup[Exception]) -> Exception:
+    """What ended the tasks of a session: a failure of ours if there is one, else the first of the switch's."""
+    errors = [_cause(error) if isinstance(error, ExceptionGroup) else error for error in group.exceptions]
+    return next((error for error in errors if not isinstance(error, CallbridgeError)), errors[0])
