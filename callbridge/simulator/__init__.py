@@ -1,0 +1,7 @@
+"""A switch that speaks the event socket and behaves as recorded: for the demo, for tests and benchmarks, and for
+whoever develops against callbridge without a FreeSWITCH.
+
+`server` is the event socket; `switch` is behind it, with its channels, its own table of them (`rows`) and its answers;
+`channel` and `variables` make events with the headers, order and sizes of a real one. `scenarios` are the calls,
+`traffic` places them, `replay` plays a recording instead, `faults` is what can go wrong.
+"""

@@ -1,0 +1,300 @@
+"""The event socket of a simulated switch: mod_event_socket as its source has it, in asyncio.
+
+Authentication and its refusal, the access list, `event` in both forms, `nixevent`, `noevents`, `filter`, `api`, `bgapi`
+with a Job-UUID, the queue of 100,000 events and what happens when it is full, and the words at the end.
+"""
+
+import asyncio
+import json
+import re
+import uuid
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol, cast
+
+from callbridge.simulator.faults import Faults
+from callbridge.simulator.switch import Listener
+
+MAX_QUEUE: Final = 100_000
+"""Events that wait for a slow reader; further ones are dropped (mod_event_socket.c, MAX_QUEUE_LEN)."""
+
+MAX_MISSED: Final = 500
+"""Events dropped in a row after which the reader is thrown out (MAX_MISSED)."""
+
+_GOODBYE: Final = "Disconnected, goodbye.\nSee you at ClueCon! http://www.cluecon.com/\n"
+
+
+class Behind(Protocol):
+    """What is behind an event socket: a simulated switch, or a recording."""
+
+    faults: Faults
+    listeners: list[Listener]
+
+    def api(self, line: str) -> str:
+        """What a command gives."""
+
+    def announce(self, name: str, headers: list[tuple[str, str]], body: str = "") -> None:
+        """Make an event that is of no channel."""
+
+
+class EventSocket:
+    """The server. `async with EventSocket(switch) as port` listens on a port of loopback."""
+
+    def __init__(
+        self,
+        switch: Behind,
+        password: str = "ClueCon",  # noqa: S107 - the default of every FreeSWITCH
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        refuse: bool = False,
+        on_subscribed: Callable[["Session"], None] = lambda _: None,
+    ) -> None:
+        self.switch = switch
+        self.password = password
+        self.refuse = refuse
+        """Whether the access list refuses everybody."""
+        self.on_subscribed = on_subscribed
+        self.sessions: set[Session] = set()
+        self._host = host
+        self._port = port
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> int:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Session(self), self._host, self._port)
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.disconnect("")
+        await self._server.wait_closed()
+
+    def disconnect(self, reason: str = _GOODBYE) -> None:
+        """Close every connection, with a notice if there is a reason."""
+        for session in list(self.sessions):
+            session.close(reason)
+
+
+class Session(asyncio.Protocol):
+    """One connection, and its part as a listener of the switch."""
+
+    def __init__(self, server: EventSocket) -> None:
+        self.form = "plain"
+        self._server = server
+        self._switch = server.switch
+        self._transport: asyncio.Transport | None = None
+        self._unread = b""
+        self._authenticated = False
+        self._names: set[str] = set()
+        self._filters: list[tuple[str, str]] = []
+        self._queue: deque[bytes] = deque()
+        self._paused = False
+        self._missed = 0
+
+    def __repr__(self) -> str:
+        return f"<Session {self.form}, {len(self._names)} events subscribed, {len(self._queue)} waiting>"
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are of no asyncio class.
+        self._transport = cast(asyncio.Transport, transport)
+        self._server.sessions.add(self)
+        if self._server.refuse:
+            words = "Access Denied, go away.\n"
+            self._write(f"Content-Type: text/rude-rejection\nContent-Length: {len(words)}\n\n{words}")
+            self._drop()
+        else:
+            self._write("Content-Type: auth/request\n\n")
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._server.sessions.discard(self)
+        if self in self._switch.listeners:
+            self._switch.listeners.remove(self)
+        self._transport = None
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        while self._queue and not self._paused and self._transport is not None:
+            self._transport.write(self._queue.popleft())
+
+    def data_received(self, data: bytes) -> None:
+        self._unread += data.replace(b"\r", b"")
+        while self._transport is not None:
+            self._unread = self._unread.lstrip(b"\n")
+            command, end, rest = self._unread.partition(b"\n\n")
+            if not end:
+                return
+            self._unread = rest
+            line, *headers = command.decode("utf-8", "replace").split("\n")
+            pairs = (header.partition(":") for header in headers)
+            self._obey(line, {name.lower(): value.strip() for name, _, value in pairs})
+
+    # What the switch calls.
+
+    def wants(self, name: str) -> bool:
+        return name in self._names or "ALL" in self._names
+
+    def deliver(self, form: str, event: bytes) -> None:
+        if self._filters and not self._passes(form, event):
+            return
+        frame = b"Content-Length: %d\nContent-Type: text/event-%s\n\n%s" % (len(event), form.encode(), event)
+        if self._switch.faults.cut:
+            self._switch.faults.cut = False
+            self.send(frame[: len(frame) // 2])
+            self._drop()
+        else:
+            self.send(frame)
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame after those that wait, or drop it as the switch would."""
+        if self._transport is None:
+            return
+        if not self._paused:
+            self._transport.write(frame)
+        elif len(self._queue) < MAX_QUEUE:
+            self._queue.append(frame)
+            self._missed = 0
+        else:
+            self._missed += 1
+            if self._missed > MAX_MISSED:
+                self.close("killed listener because of lost events\n")
+
+    def close(self, reason: str) -> None:
+        """End the connection, with a notice if there is a reason."""
+        if reason:
+            self._write(f"Content-Type: text/disconnect-notice\nContent-Length: {len(reason)}\n\n{reason}")
+        self._drop()
+
+    # Commands.
+
+    def _obey(self, line: str, headers: dict[str, str]) -> None:
+        word, _, rest = line.partition(" ")
+        word = word.lower()
+        if word in ("exit", "..."):
+            self._reply("+OK bye")
+            self.close(_GOODBYE)
+        elif not self._authenticated:
+            self._authenticate(word, rest)
+        elif word == "api":
+            output = self._switch.api(rest) or "-ERR no reply\n"
+            self._write(f"Content-Type: api/response\nContent-Length: {len(output.encode())}\n\n{output}")
+        elif word == "bgapi":
+            self._run_job(rest, headers.get("job-uuid") or str(uuid.uuid4()))
+        elif word in ("event", "nixevent", "noevents", "filter", "log", "nolog"):
+            getattr(self, f"_do_{word}")(rest)
+        else:
+            self._reply("-ERR command not found")
+
+    def _authenticate(self, word: str, password: str) -> None:
+        if word != "auth":
+            self._reply("-ERR command not found")
+        elif password == self._server.password:
+            self._authenticated = True
+            self._reply("+OK accepted")
+        else:
+            self._reply("-ERR invalid")
+            self.close(_GOODBYE)
+
+    def _run_job(self, line: str, job: str) -> None:
+        self._write(f"Content-Type: command/reply\nReply-Text: +OK Job-UUID: {job}\nJob-UUID: {job}\n\n")
+        name, _, argument = line.partition(" ")
+        headers = [("Job-UUID", job), ("Job-Command", name)] + ([("Job-Command-Arg", argument)] if argument else [])
+        loop = asyncio.get_running_loop()
+        loop.call_soon(lambda: self._switch.announce("BACKGROUND_JOB", headers, self._switch.api(line)))
+
+    def _do_event(self, rest: str) -> None:
+        names = rest.split()
+        if names and names[0].lower() in ("plain", "json", "xml"):
+            # XML is accepted by a switch; here it is written as plain.
+            self.form = "json" if names.pop(0).lower() == "json" else "plain"
+        if not names:
+            self._reply("-ERR no keywords supplied")
+            return
+        self._names.update(name.upper() for name in names)
+        if self not in self._switch.listeners:
+            self._switch.listeners.append(self)
+        self._reply(f"+OK event listener enabled {self.form}")
+        self._server.on_subscribed(self)
+
+    def _do_nixevent(self, rest: str) -> None:
+        names = {name.upper() for name in rest.split()}
+        if not names:
+            self._reply("-ERR no keywords supplied")
+            return
+        self._names = set() if "ALL" in names else self._names - names
+        self._reply("+OK events nixed")
+
+    def _do_noevents(self, _: str) -> None:
+        listening = self in self._switch.listeners
+        if listening:
+            self._switch.listeners.remove(self)
+        self._names.clear()
+        self._queue.clear()
+        self._reply("+OK no longer listening for events" if listening else "-ERR not listening for events")
+
+    def _do_filter(self, rest: str) -> None:
+        name, _, value = rest.strip().partition(" ")
+        if name.lower() == "delete":
+            name, _, value = value.partition(" ")
+            if name.lower() == "all":
+                self._filters.clear()
+            self._filters = [f for f in self._filters if f[0].lower() != name.lower() or (value and f[1] != value)]
+            self._reply(f"+OK filter deleted. [{name}][{value}]")
+        elif value:
+            if name.lower() == "add":
+                name, _, value = value.partition(" ")
+            self._filters.append((name, value))
+            self._reply(f"+OK filter added. [{name}]=[{value}]")
+        else:
+            self._reply("-ERR invalid syntax")
+
+    def _do_log(self, rest: str) -> None:
+        self._reply(f"+OK log level {rest or 'debug'} [7]")
+
+    def _do_nolog(self, _: str) -> None:
+        self._reply("+OK no longer logging")
+
+    # How it is done.
+
+    def _passes(self, form: str, event: bytes) -> bool:
+        """Whether an event passes the filters: any that fits lets it in, one with a minus keeps it out
+        (`event_handler`)."""
+        headers = _headers(form, event)
+        send = False
+        for name, wanted in self._filters:
+            value = headers.get(name.lower())
+            if value is None:
+                continue
+            sign, text = ("-", wanted[1:].lstrip()) if wanted.startswith("-") else ("+", wanted.lstrip("+ "))
+            fits = bool(re.search(text.strip("/"), value)) if text.startswith("/") else text.lower() == value.lower()
+            if fits and sign == "-":
+                return False
+            send = send or fits
+        return send
+
+    def _reply(self, text: str) -> None:
+        self._write(f"Content-Type: command/reply\nReply-Text: {text}\n\n")
+
+    def _write(self, text: str) -> None:
+        # What the switch answers goes out at once, past the events that wait (seen in `listener_run`).
+        if self._transport is not None:
+            self._transport.write(text.encode())
+
+    def _drop(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+        self.connection_lost(None)
+
+
+def _headers(form: str, event: bytes) -> dict[str, str]:
+    if form == "json":
+        return {name.lower(): str(value) for name, value in json.loads(event).items()}
+    pairs = (line.partition(": ") for line in event.decode().partition("\n\n")[0].split("\n"))
+    return {name.lower(): value for name, _, value in pairs}

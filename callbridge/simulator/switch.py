@@ -1,0 +1,263 @@
+"""The simulated switch: its channels, the events they make, and what it answers to commands."""
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Final, Protocol
+from uuid import UUID
+
+from callbridge.simulator.channel import CALLSTATES, STATES, WITH_VARIABLES, Channel
+from callbridge.simulator.faults import Faults
+from callbridge.simulator.forms import FORMS, Pairs
+from callbridge.simulator.rows import Rows
+
+VERSION: Final = "1.10.12-release+git~20240802T210227Z~a88d069d6f~64bit"
+HOSTNAME: Final = "simulator"
+HEARTBEAT_EVERY: Final = 20.0
+"""Seconds between HEARTBEAT events (switch.conf, `event-heartbeat-interval`)."""
+
+_TICK_US: Final = 20_000
+"""The switch's clock steps in its timer's interval: events of one step carry the same time (in every recording)."""
+
+_MADE_IN: Final = {
+    "CHANNEL_STATE": ("switch_channel.c", "switch_channel_perform_set_running_state", 2408),
+    "CODEC": ("switch_core_codec.c", "switch_core_session_set_real_read_codec", 168),
+    "CHANNEL_CREATE": ("switch_core_state_machine.c", "switch_core_session_run", 626),
+    "CHANNEL_CALLSTATE": ("switch_channel.c", "switch_channel_perform_set_callstate", 301),
+    "CHANNEL_EXECUTE": ("switch_core_session.c", "switch_core_session_exec", 2944),
+    "CHANNEL_EXECUTE_COMPLETE": ("switch_core_session.c", "switch_core_session_exec", 2967),
+    "CHANNEL_OUTGOING": ("switch_core_session.c", "switch_core_session_outgoing_channel", 768),
+    "CHANNEL_ORIGINATE": ("switch_core_state_machine.c", "switch_core_session_run", 632),
+    "CHANNEL_PROGRESS": ("switch_channel.c", "switch_channel_perform_mark_ring_ready_value", 3505),
+    "CHANNEL_ANSWER": ("switch_channel.c", "switch_channel_perform_mark_answered", 3846),
+    "CHANNEL_BRIDGE": ("switch_ivr_bridge.c", "switch_ivr_multi_threaded_bridge", 1689),
+    "CALL_UPDATE": ("mod_sofia.c", "sofia_receive_message", 2100),
+    "CHANNEL_HANGUP": ("switch_channel.c", "switch_channel_perform_hangup", 3445),
+    "CHANNEL_UNBRIDGE": ("switch_ivr_bridge.c", "switch_ivr_multi_threaded_bridge", 1879),
+    "CHANNEL_HANGUP_COMPLETE": ("switch_core_state_machine.c", "switch_core_session_reporting_state", 943),
+    "CHANNEL_DESTROY": ("switch_core_session.c", "switch_core_session_perform_destroy", 1584),
+    "CHANNEL_HOLD": ("switch_channel.c", "switch_channel_mark_hold", 875),
+    "CHANNEL_UNHOLD": ("switch_channel.c", "switch_channel_mark_hold", 875),
+    "CHANNEL_DATA": ("mod_commands.c", "uuid_dump_function", 6468),
+    "HEARTBEAT": ("switch_core.c", "send_heartbeat", 95),
+    "BACKGROUND_JOB": ("mod_event_socket.c", "api_exec", 1572),
+}
+
+
+class Listener(Protocol):
+    """Who is connected to the event socket."""
+
+    form: str
+
+    def wants(self, name: str) -> bool:
+        """Whether it has subscribed to events of that name."""
+
+    def deliver(self, form: str, event: bytes) -> None:
+        """Take one event."""
+
+
+class Switch:
+    """A FreeSWITCH without media. `wall_clock` gives microseconds since 1970, `clock` seconds of a steady clock."""
+
+    def __init__(
+        self,
+        seed: int = 0,
+        wall_clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.chance = random.Random(seed)
+        self.core_uuid = self.new_uuid()
+        self.faults = Faults()
+        self.channels: dict[str, Channel] = {}
+        self.listeners: list[Listener] = []
+        self.commands: dict[str, Callable[[str], str]] = {
+            "show": self.show,
+            "uuid_dump": self.dump,
+            "uuid_exists": lambda uuid: str(self.find(uuid) is not None).lower(),
+            "global_getvar": lambda name: self.core_uuid if name == "core_uuid" else "",
+            "hostname": lambda _: HOSTNAME,
+            "version": lambda _: f"FreeSWITCH Version {VERSION} (simulated by callbridge)\n",
+            "status": lambda _: f"UP\n{len(self.channels)} session(s)\n",
+            "echo": lambda text: text,
+            "simulator": self.set_fault,
+        }
+        """name -> what is called with the argument. Whoever drives the calls adds its own."""
+        self.rows = Rows(HOSTNAME, clock, self.faults, self.chance)
+        self.sequence = 500
+        self.started = 0
+        self._wall_clock = wall_clock
+        self._began_us = wall_clock()
+        self._second: tuple[int, str, str] = (0, "", "")
+
+    def __repr__(self) -> str:
+        return f"<Switch {len(self.channels)} channels, {len(self.listeners)} listeners>"
+
+    def new_uuid(self) -> str:
+        """A uuid by chance of this switch's seed."""
+        return str(UUID(int=self.chance.getrandbits(128), version=4))
+
+    def now_us(self) -> int:
+        """The switch's clock: microseconds since 1970, in its steps."""
+        return self._wall_clock() // _TICK_US * _TICK_US
+
+    # Events.
+
+    def fire(self, channel: Channel, name: str, *, before: Pairs = (), middle: Pairs = (), after: Pairs = ()) -> None:
+        """Make one event of a channel and give it to whoever wants it.
+
+        `before`, `middle`, `after`: headers of this event alone, where the switch puts them.
+        """
+        self.sequence += 1
+        us = self.now_us()
+        after = list(after)
+        if name in WITH_VARIABLES:
+            channel.advance(name)
+        self.rows.note(channel, name, us, dict(after))
+        wanted = [listener for listener in self.listeners if listener.wants(name)]
+        if not wanted or (self.faults.lost_events and self.chance.random() < self.faults.lost_events):
+            return
+        written: dict[str, bytes] = {}
+        for listener in wanted:
+            form = listener.form
+            if form not in written:
+                writer = FORMS[form]
+                own = channel.blocks(form, with_variables=name in WITH_VARIABLES)
+                blocks = [self._common(form, name, us)]
+                blocks += [writer.block(before), *own, writer.block(middle), writer.block(after)]
+                written[form] = writer.event(blocks, "")
+            listener.deliver(form, written[form])
+
+    def announce(self, name: str, headers: Iterable[tuple[str, str]], body: str = "") -> None:
+        """Make one event that is of no channel."""
+        self.sequence += 1
+        us, headers = self.now_us(), list(headers)
+        for listener in [listener for listener in self.listeners if listener.wants(name)]:
+            writer = FORMS[listener.form]
+            blocks = [self._common(listener.form, name, us), writer.block(headers)]
+            listener.deliver(listener.form, writer.event(blocks, body))
+
+    def heartbeat(self) -> None:
+        """HEARTBEAT, as the switch sends it every 20 seconds."""
+        up_us = self._wall_clock() - self._began_us
+        self.announce(
+            "HEARTBEAT",
+            [
+                ("Event-Info", "System Ready"),
+                ("Up-Time", _up_time(up_us)),
+                ("FreeSWITCH-Version", VERSION),
+                ("Uptime-msec", str(up_us // 1000)),
+                ("Session-Count", str(sum(not channel.dead for channel in self.channels.values()))),
+                ("Max-Sessions", "20000"),
+                ("Session-Per-Sec", "2000"),
+                ("Session-Per-Sec-Last", "0"),
+                ("Session-Per-Sec-Max", "6"),
+                ("Session-Per-Sec-FiveMin", "4"),
+                ("Session-Since-Startup", str(self.started)),
+                ("Session-Peak-Max", str(self.started)),
+                ("Session-Peak-FiveMin", "4"),
+                ("Idle-CPU", "77.633333"),
+            ],
+        )
+
+    def _common(self, form: str, name: str, us: int) -> str:
+        if us // 1_000_000 != self._second[0]:
+            moment = datetime.fromtimestamp(us // 1_000_000, UTC)
+            local, gmt = moment.strftime("%Y-%m-%d %H:%M:%S"), moment.strftime("%a, %d %b %Y %H:%M:%S GMT")
+            self._second = (us // 1_000_000, local, gmt)
+        file, function, line = _MADE_IN.get(name, ("switch_core.c", "simulated", 1))
+        return FORMS[form].block(
+            (
+                ("Event-Name", name),
+                ("Core-UUID", self.core_uuid),
+                ("FreeSWITCH-Hostname", HOSTNAME),
+                ("FreeSWITCH-Switchname", HOSTNAME),
+                ("FreeSWITCH-IPv4", "127.0.0.1"),
+                ("FreeSWITCH-IPv6", "::1"),
+                ("Event-Date-Local", self._second[1]),
+                ("Event-Date-GMT", self._second[2]),
+                ("Event-Date-Timestamp", str(us)),
+                ("Event-Calling-File", file),
+                ("Event-Calling-Function", function),
+                ("Event-Calling-Line-Number", str(line)),
+                ("Event-Sequence", str(self.sequence)),
+            )
+        )
+
+    # What every channel goes through.
+
+    def enter(self, channel: Channel, state: str) -> None:
+        """The channel's thread runs in a new state."""
+        channel.state, channel.number = state, STATES[state]
+        self.fire(channel, "CHANNEL_STATE")
+
+    def call_state(self, channel: Channel, callstate: str) -> None:
+        """The call state as phones see it."""
+        before = channel.callstate
+        channel.callstate = callstate
+        headers = [("Original-Channel-Call-State", before), ("Channel-Call-State-Number", str(CALLSTATES[callstate]))]
+        self.fire(channel, "CHANNEL_CALLSTATE", before=headers)
+
+    def destroy(self, channel: Channel) -> None:
+        """The last of a channel: CHANNEL_DESTROY, and one more CHANNEL_STATE."""
+        channel.number = STATES["DESTROY"]
+        self.fire(channel, "CHANNEL_DESTROY")
+        self.channels.pop(channel.uuid, None)
+        channel.state = "DESTROY"
+        self.fire(channel, "CHANNEL_STATE")
+
+    # Commands.
+
+    def api(self, line: str) -> str:
+        """What `api LINE` gives."""
+        name, _, argument = line.partition(" ")
+        answer = self.commands.get(name)
+        return answer(argument) if answer is not None else f"-ERR {name} Command not found!\n"
+
+    def find(self, uuid: str) -> Channel | None:
+        """The channel, unless it is on its way out: then no command finds it any more."""
+        channel = self.channels.get(uuid)
+        return None if channel is None or channel.dead else channel
+
+    def show(self, argument: str) -> str:
+        """`show channels …` and `show calls count`; a simulated switch has nothing else to show."""
+        words = argument.split()
+        if words[:1] == ["channels"]:
+            return self.rows.show(words[1:])
+        if words[:2] == ["calls", "count"]:
+            bridged = sum(channel.inbound for channel in self.channels.values())
+            return f"\n{bridged} total.\n"
+        return "-USAGE: channels [count] [as json|delim X]|calls count\n"
+
+    def dump(self, argument: str) -> str:
+        """`uuid_dump UUID [json|plain|txt]`."""
+        uuid, _, form = argument.partition(" ")
+        channel = self.find(uuid)
+        if channel is None:
+            return "-ERR No such channel!\n" if uuid else "-USAGE: <uuid> [format]\n"
+        self.sequence += 1
+        form = "json" if form == "json" else "plain"
+        blocks = [self._common(form, "CHANNEL_DATA", self.now_us()), *channel.blocks(form, with_variables=True)]
+        return FORMS[form].event(blocks, "").decode()
+
+    def set_fault(self, argument: str) -> str:
+        """`simulator fault NAME VALUE`."""
+        words = argument.split()
+        if len(words) != 3 or words[0] != "fault":
+            return "-USAGE: fault <name> <value>\n"
+        try:
+            self.faults.set(words[1], words[2])
+        except ValueError as error:
+            return f"-ERR {error}\n"
+        return "+OK\n"
+
+
+def _up_time(us: int) -> str:
+    seconds, rest = divmod(us, 1_000_000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return (
+        f"0 years, {days} days, {hours} hours, {minutes} minutes, {seconds} seconds, {rest // 1000} milliseconds,"
+        f" {rest % 1000} microseconds"
+    )

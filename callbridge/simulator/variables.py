@@ -1,0 +1,107 @@
+"""The variables of channels: which stand in which event, in which order, learned from recordings of a real switch.
+
+`headers.json` says for each leg of each recorded kind of call what changes before which of its events. A set variable
+moves to the end (switch_event.c), so a channel's variables are a path of changes; the text of a path is made once and
+filled in for every channel that has gone it.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+from callbridge.simulator.forms import FORMS
+
+_PLACEHOLDER: Final = re.compile(r"\{\{([a-z_]+)\}\}")
+_ARRAY: Final = "ARRAY::"
+"""How event-plain writes a variable with several values; event-json writes a list."""
+
+
+class Change:
+    """Names to unset, then names to set with their templates. `{{name}}` in one is a parameter of the channel."""
+
+    def __init__(self, unset: Iterable[str] = (), put: Iterable[tuple[str, str]] = ()) -> None:
+        self.unset = tuple(unset)
+        self.put = tuple(put)
+
+
+class Variables:
+    """What a channel's variables are after a path of changes. Immutable; the same path is the same object."""
+
+    def __init__(self, templates: Mapping[str, str]) -> None:
+        self.templates = templates
+        self._next: dict[Change, Variables] = {}
+        self._texts: dict[str, str] = {}
+
+    def after(self, change: Change) -> "Variables":
+        """The variables after one more change."""
+        known = self._next.get(change)
+        if known is None:
+            templates = dict(self.templates)
+            for name in (*change.unset, *(name for name, _ in change.put)):
+                templates.pop(name, None)
+            templates.update(change.put)
+            known = self._next[change] = Variables(templates)
+        return known
+
+    def text(self, form: str, parameters: Mapping[str, str]) -> str:
+        """The block of `variable_…` headers; `parameters` are written in that form already."""
+        text = self._texts.get(form)
+        if text is None:
+            write = _json_header if form == "json" else _plain_header
+            joint = "," if form == "json" else ""
+            text = self._texts[form] = joint.join(write(name, template) for name, template in self.templates.items())
+        return text % parameters
+
+
+def _json_header(name: str, template: str) -> str:
+    if template.startswith(_ARRAY):
+        values = ",".join(f'"{_fill("json", value)}"' for value in template.removeprefix(_ARRAY).split("|:"))
+        return f'"variable_{name}":[{values}]'
+    return f'"variable_{name}":"{_fill("json", template)}"'
+
+
+def _plain_header(name: str, template: str) -> str:
+    return f"variable_{name}: {_fill('plain', template)}\n"
+
+
+def _fill(form: str, template: str) -> str:
+    """A template as text for the % operator, its literal parts written in that form."""
+    if not template:
+        return FORMS[form].value("")
+    literals, names = _PLACEHOLDER.split(template)[::2], _PLACEHOLDER.findall(template)
+    written = [FORMS[form].value(part).replace("%", "%%") if part else "" for part in literals]
+    return written[0] + "".join(f"%({name})s{rest}" for name, rest in zip(names, written[1:], strict=True))
+
+
+NONE: Final = Variables({})
+
+
+@cache
+def put(*pairs: tuple[str, str]) -> Change:
+    """The change that sets some variables; the same one for the same variables."""
+    return Change(put=pairs)
+
+
+@cache
+def unset(*names: str) -> Change:
+    """The change that unsets some variables."""
+    return Change(unset=names)
+
+
+@cache
+def learned() -> dict[str, dict[str, list[Change]]]:
+    """leg -> event -> what changes before the first, the second … event of that name."""
+    data = json.loads(files(__package__).joinpath("headers.json").read_text(encoding="utf-8"))
+    usual = data["values"]
+    return {
+        leg: {event: [_change(raw, usual) for raw in changes] for event, changes in events.items()}
+        for leg, events in data["legs"].items()
+    }
+
+
+def _change(raw: Mapping[str, Iterable[Any]], usual: Mapping[str, str]) -> Change:
+    pairs = ((item, usual[item]) if isinstance(item, str) else (item[0], item[1]) for item in raw["set"])
+    return Change(raw["unset"], pairs)
