@@ -1,0 +1,236 @@
+"""The command line: `callbridge run`, `check-config`, `demo`, `simulate`, `token new`."""
+
+import argparse
+import asyncio
+import hashlib
+import importlib
+import secrets
+import sys
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from callbridge import __version__, demo, logs
+from callbridge.config import Config, load, split_address
+from callbridge.daemon import Daemon
+from callbridge.errors import ConfigError, StartError
+from callbridge.simulator.faults import Faults
+from callbridge.simulator.replay import Replay
+from callbridge.simulator.server import EventSocket
+from callbridge.simulator.switch import Switch
+from callbridge.simulator.traffic import Load, Traffic
+from callbridge.systemd import Notifier
+
+OK: Final = 0
+FAILED: Final = 1
+"""Something went wrong at run time: the port is taken, a failure of callbridge itself."""
+WRONG_CONFIG: Final = 78
+"""EX_CONFIG of sysexits.h; systemd does not restart a service that ends so (deploy/callbridge.service)."""
+
+log = structlog.get_logger("callbridge")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and give the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except ConfigError as error:
+        print(f"callbridge: {error}", file=sys.stderr)
+        return WRONG_CONFIG
+    except StartError as error:
+        print(f"callbridge: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return OK
+    return code
+
+
+def _run(options: argparse.Namespace) -> int:
+    config = load(options.config)
+    logs.set_up(config.log.level, config.log.format)
+    return _in_loop(_serve(config))
+
+
+async def _serve(config: Config) -> None:
+    await Daemon(config, Notifier()).run()
+
+
+def _check_config(options: argparse.Namespace) -> int:
+    config = load(options.config)
+    switches = ", ".join(f"{switch.name} at {switch.address}" for switch in config.switch)
+    print(f"{options.config} is right: {switches}; listens on {config.http.listen}; {len(config.token)} tokens")
+    if not config.token:
+        print("There is no [[token]]: nobody can use the API. `callbridge token new NAME` makes one.")
+    return OK
+
+
+def _demo(options: argparse.Namespace) -> int:
+    logs.set_up("warning", "auto")
+    return _in_loop(demo.run(options.listen, _load(options), options.seed, lambda text: print(text, flush=True)))
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    logs.set_up("info", "auto")
+    return _in_loop(_simulator(options))
+
+
+async def _simulator(options: argparse.Namespace) -> None:
+    host, port = split_address(options.listen)
+    clock = asyncio.get_running_loop().time
+    if options.replay is not None:
+        await _play(options, host, port)
+        return
+    switch = Switch(options.seed)
+    for name, value in options.fault:
+        switch.faults.set(name, value)
+    traffic = Traffic(switch, _load(options), clock, options.seed)
+    server = EventSocket(switch, options.password, host, port, refuse=options.refuse)
+    async with server as port:
+        log.info("simulator.listening", address=f"{host}:{port}", live=options.live, rate=options.rate)
+        await traffic.run()
+
+
+async def _play(options: argparse.Namespace, host: str, port: int) -> None:
+    replay = Replay.load(options.replay)
+    began = asyncio.Event()
+    server = EventSocket(replay, options.password, host, port, on_subscribed=lambda session: _begin(session, began))
+    async with server as port:
+        log.info("simulator.listening", address=f"{host}:{port}", replay=str(options.replay))
+        await began.wait()
+        await replay.run(options.speed)
+        log.info("simulator.played", replay=str(options.replay))
+        await asyncio.Event().wait()
+
+
+def _begin(session: Any, began: asyncio.Event) -> None:
+    """A recording begins when somebody listens to channels, not to the results of jobs alone."""
+    if session.wants("CHANNEL_CREATE"):
+        began.set()
+
+
+def _new_token(options: argparse.Namespace) -> int:
+    token = secrets.token_urlsafe(32)
+    tenant = f'\ntenant = "{options.tenant}"' if options.tenant else ""
+    scopes = ", ".join(f'"{scope}"' for scope in options.scope or ["read"])
+    print(f"The token, shown this once: {token}\n\nFor the configuration:\n")
+    print(f'[[token]]\nname = "{options.name}"\nsha256 = "{hashlib.sha256(token.encode()).hexdigest()}"{tenant}')
+    print(f"scopes = [{scopes}]")
+    return OK
+
+
+def _in_loop(service: Coroutine[Any, Any, None]) -> int:
+    try:
+        with asyncio.Runner(loop_factory=_new_loop) as runner:
+            runner.run(service)
+    except StartError:
+        raise
+    except Exception:
+        log.exception("callbridge.failed")
+        return FAILED
+    return OK
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        loop: asyncio.AbstractEventLoop = importlib.import_module("uvloop").new_event_loop()
+    except ImportError:
+        return asyncio.new_event_loop()
+    return loop
+
+
+# What the command line takes.
+
+
+def _address(text: str) -> str:
+    try:
+        split_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _fault(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    try:
+        Faults().set(name, value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return name, value
+
+
+def _at_least_zero(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError
+    return value
+
+
+def _existing(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return path
+
+
+def _load(options: argparse.Namespace) -> Load:
+    return Load(options.rate, options.duration, options.live, tuple(options.tenants.split(",")))
+
+
+def _add_traffic(parser: argparse.ArgumentParser, rate: float) -> None:
+    parser.add_argument("--rate", type=_at_least_zero, default=rate, help="new calls a second (%(default)s)")
+    parser.add_argument("--duration", type=_at_least_zero, default=30.0, help="mean seconds of talk (%(default)s)")
+    parser.add_argument("--live", type=_count, default=0, help="calls that are up from the start (%(default)s)")
+    tenants = "test.tel4vn.com,acme.example.com"
+    parser.add_argument("--tenants", default=tenants, help="domains, with commas (%(default)s)")
+    parser.add_argument("--seed", type=_count, default=0, help="the same seed gives the same calls (%(default)s)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("callbridge", description="The live calls of FreeSWITCH servers.")
+    parser.add_argument("--version", action="version", version=f"callbridge {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    for name, function, help_text in (
+        ("run", _run, "serve, as the configuration says"),
+        ("check-config", _check_config, "check a configuration and say what is wrong with it"),
+    ):
+        command = commands.add_parser(name, help=help_text, description=help_text)
+        command.add_argument("--config", type=Path, default=Path("callbridge.toml"), help="the file (%(default)s)")
+        command.set_defaults(command=function)
+
+    demo_command = commands.add_parser("demo", help="a simulated switch with traffic, and the service before it")
+    demo_command.add_argument("--listen", type=_address, default="127.0.0.1:8080", help="the API (%(default)s)")
+    _add_traffic(demo_command, 1.0)
+    demo_command.set_defaults(command=_demo)
+
+    simulate = commands.add_parser("simulate", help="a simulated switch, to develop against")
+    simulate.add_argument("--listen", type=_address, default="127.0.0.1:8021", help="event socket (%(default)s)")
+    simulate.add_argument("--password", default="ClueCon", help="of the event socket (%(default)s)")
+    simulate.add_argument("--refuse", action="store_true", help="refuse everybody, as an access list does")
+    simulate.add_argument("--fault", type=_fault, action="append", default=[], help="NAME=VALUE, like late_rows=2")
+    simulate.add_argument("--replay", type=_existing, help="play this recording (.esl, .esl.xz) instead of traffic")
+    simulate.add_argument("--speed", type=_at_least_zero, default=1.0, help="of a recording; 0: as fast as it goes")
+    _add_traffic(simulate, 5.0)
+    simulate.set_defaults(command=_simulate)
+
+    token = commands.add_parser("token", help="tokens of the API").add_subparsers(metavar="COMMAND", required=True)
+    new = token.add_parser("new", help="make a token and its entry for the configuration")
+    new.add_argument("name", help="who it is for")
+    new.add_argument("--tenant", help="only this tenant's calls")
+    new.add_argument("--scope", action="append", choices=["read", "control", "monitor"], help="read, if none is given")
+    new.set_defaults(command=_new_token)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

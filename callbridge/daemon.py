@@ -1,0 +1,113 @@
+"""The service: everything put together, started, watched over and stopped. The only module that knows all others."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from callbridge.config import Config, split_address
+from callbridge.errors import StartError
+from callbridge.http.app import make_app
+from callbridge.mirror import EVERY_TENANT, Mirror
+from callbridge.reflector import Reflector
+from callbridge.store import MemoryStore, RedisStore, Store, connect_to
+from callbridge.systemd import Notifier
+
+SHUTDOWN_TIMEOUT: Final = 5.0
+"""Seconds that requests under way have to end when the service stops."""
+
+STUCK_AFTER: Final = 60.0
+"""Seconds after which a switch's task that has not gone round counts as stuck: its longest wait is some 25."""
+
+STATUS_EVERY: Final = 5.0
+"""Seconds between two lines for `systemctl status`."""
+
+log = structlog.get_logger("callbridge")
+
+
+class Daemon:
+    """One callbridge. `run` serves until `stop` is called or a signal comes."""
+
+    def __init__(self, config: Config, notifier: Notifier | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        self.clock: Callable[[], float] = loop.time
+        self.mirror = Mirror(switch.name for switch in config.switch)
+        self.store = self._make_store(config)
+        self.reflectors = {
+            switch.name: Reflector(switch, self.mirror, self.store, self.clock) for switch in config.switch
+        }
+        self.url = ""
+        """Where the API listens, once it does."""
+        self.serving = asyncio.Event()
+        self._config = config
+        self._notifier = notifier or Notifier({})
+        self._stop = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Daemon {self.url or 'not serving'} {self.mirror!r}>"
+
+    def stop(self) -> None:
+        """End `run`."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve. Raises StartError where it cannot begin; any other exception is a failure of callbridge."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        app = make_app(self._config, self.mirror, self.store, self.clock)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT)
+        await runner.setup()
+        try:
+            await self._listen(runner)
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(reflector.run()) for reflector in self.reflectors.values()]
+                running.append(tasks.create_task(self.store.run()))
+                running.append(tasks.create_task(self._tell_systemd()))
+                self._notifier.ready()
+                self.serving.set()
+                await self._stop.wait()
+                self._notifier.stopping()
+                log.info("daemon.stopping")
+                for task in running:
+                    task.cancel()
+        finally:
+            await runner.cleanup()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def _make_store(self, config: Config) -> Store:
+        if config.store.url.startswith("memory:"):
+            return MemoryStore()
+        return RedisStore(
+            lambda: connect_to(config.store.url),
+            config.store.prefix,
+            lambda switch: self.reflectors[switch].table.records(),
+        )
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        host, port = split_address(self._config.http.listen)
+        site = web.TCPSite(runner, host, port, reuse_address=True)
+        try:
+            await site.start()
+        except OSError as error:
+            reason = error.strerror or error
+            raise StartError(f"cannot listen on {self._config.http.listen} (http.listen): {reason}") from None
+        address = runner.addresses[0]
+        shown = f"[{address[0]}]" if ":" in address[0] else address[0]
+        self.url = f"http://{shown}:{address[1]}"
+        log.info("daemon.listening", url=self.url, switches=len(self.reflectors), tokens=len(self._config.token))
+
+    async def _tell_systemd(self) -> None:
+        """Tell how it is, and that there is progress: this loop turns, and so does every switch's."""
+        while True:
+            switches = self.mirror.switches.values()
+            live = sum(switch.state == "live" for switch in switches)
+            calls = len(self.mirror.listing(EVERY_TENANT))
+            self._notifier.status(f"{calls} calls; {live} of {len(switches)} switches live")
+            if all(self.clock() - reflector.turned < STUCK_AFTER for reflector in self.reflectors.values()):
+                self._notifier.alive()
+            await asyncio.sleep(min(STATUS_EVERY, self._notifier.watchdog_seconds / 3 or STATUS_EVERY))
