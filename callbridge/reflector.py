@@ -114,9 +114,9 @@ class Reflector:
     async def _session(self) -> None:
         host, port = split_address(self._switch.address)
         password = self._switch.password or ""
-        commands = await Connection.open(host, port, password)
+        commands = await Connection.open(host, port, password, clock=self._clock)
         try:
-            events = await Connection.open(host, port, password, self._on_events)
+            events = await Connection.open(host, port, password, self._on_events, self._clock)
             try:
                 await self._follow(commands, events)
             except ExceptionGroup as group:

@@ -30,12 +30,14 @@ class Connection(asyncio.Protocol):
     says why, its exception is a failure of `on_events`. Nothing is ever sent twice.
     """
 
-    def __init__(self, password: str, on_events: Callable[[list[Event]], None]) -> None:
+    def __init__(
+        self, password: str, on_events: Callable[[list[Event]], None], clock: Callable[[], float] | None = None
+    ) -> None:
         loop = asyncio.get_running_loop()
+        self._clock = clock or loop.time
         self.closed: asyncio.Future[SwitchError] = loop.create_future()
-        self.last_received = loop.time()
-        """When the switch last sent anything, on the loop's clock."""
-        self._clock = loop.time
+        self.last_received = self._clock()
+        """When the switch last sent anything, on `clock` (the loop's, if none is given)."""
         self._protocol = Protocol(password)
         self._opened: asyncio.Future[None] = loop.create_future()
         self._replies: dict[int, asyncio.Future[str]] = {}
@@ -49,7 +51,12 @@ class Connection(asyncio.Protocol):
 
     @classmethod
     async def open(
-        cls, host: str, port: int, password: str, on_events: Callable[[list[Event]], None] = lambda _: None
+        cls,
+        host: str,
+        port: int,
+        password: str,
+        on_events: Callable[[list[Event]], None] = lambda _: None,
+        clock: Callable[[], float] | None = None,
     ) -> Self:
         """Connect and log in.
 
@@ -59,7 +66,7 @@ class Connection(asyncio.Protocol):
         connection = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                _, connection = await loop.create_connection(lambda: cls(password, on_events), host, port)
+                _, connection = await loop.create_connection(lambda: cls(password, on_events, clock), host, port)
                 await connection._opened
         except TimeoutError:
             where = "did not greet" if connection else "did not take the connection"
