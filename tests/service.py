@@ -71,6 +71,7 @@ class Followed:
         self.mirror = Mirror(["pbx"])
         self.reflector = Reflector(self.config.switch[0], self.mirror, MemoryStore(), clock, clock.sleep)
         self.status = self.reflector.status
+        self.running = asyncio.create_task(self.reflector.run())
         self.sequence = 0
         """Event-Sequence of the last event that came in."""
         apply = self.reflector.table.apply
@@ -115,13 +116,12 @@ async def following(
 ) -> AsyncIterator[Followed]:
     """A reflector that follows the switch on `port`; a failure of its own fails the test."""
     followed = Followed(port, events, password, clock or Clock())
-    running = asyncio.create_task(followed.reflector.run())
     try:
         yield followed
     finally:
-        running.cancel()
+        followed.running.cancel()
         with suppress(asyncio.CancelledError):
-            await running
+            await followed.running
 
 
 @asynccontextmanager
