@@ -49,6 +49,11 @@ class CallSet:
         """When `settle` has something to do; None while it has not."""
         return min(self._loose.values(), default=None)
 
+    def known(self, uuid: str) -> str:
+        """The same uuid, as the very string that its channel holds: a call would keep it four times."""
+        channel = self.channels.get(uuid)
+        return uuid if channel is None else channel.uuid
+
     def note(self, channel: Channel) -> None:
         """Something about `channel` has changed."""
         call = channel.call
@@ -82,7 +87,7 @@ class CallSet:
             if channel is not None:
                 channel.has_bridged = True
                 if uuid not in channel.peers:
-                    channel.peers.append(uuid)
+                    channel.peers += (self.known(uuid),)
                 if other is None:
                     self._awaited.setdefault(uuid, set()).add(channel.uuid)
         if a is not None and b is not None and a.call is not None and b.call is not None:
@@ -96,7 +101,7 @@ class CallSet:
         for uuid, other in ((a_uuid, b_uuid), (b_uuid, a_uuid)):
             channel = self.channels.get(uuid)
             if channel is not None and other in channel.peers:
-                channel.peers.remove(other)
+                channel.peers = _without(channel.peers, other)
                 self._await_no_more(other, uuid)
                 if channel.call is not None:
                     self._loosen(channel.call, now)
@@ -122,7 +127,7 @@ class CallSet:
         channel.uuid = uuid
         self.channels[uuid] = channel
         for other in self.channels.values():
-            other.peers = [uuid if peer == old else peer for peer in other.peers]
+            other.peers = tuple([uuid if peer == old else peer for peer in other.peers])
             other.origin_uuid = uuid if other.origin_uuid == old else other.origin_uuid
             other.loopback_uuid = uuid if other.loopback_uuid == old else other.loopback_uuid
             other.watching = uuid if other.watching == old else other.watching
@@ -143,7 +148,7 @@ class CallSet:
             self._await_no_more(tied, uuid)
         for peer in channel.peers:
             if (other := self.channels.get(peer)) is not None and uuid in other.peers:
-                other.peers.remove(uuid)
+                other.peers = _without(other.peers, uuid)
         call = channel.call
         if call is None:
             return
@@ -200,8 +205,7 @@ class CallSet:
 
     def _keep_id(self, call: Call, uuid: str) -> None:
         if uuid != call.id and uuid not in call.other_ids:
-            call.other_ids.append(uuid)
-            del call.other_ids[:-MAX_OTHER_IDS]
+            call.other_ids = (*call.other_ids, uuid)[-MAX_OTHER_IDS:]
 
     # Ties.
 
@@ -250,8 +254,7 @@ class CallSet:
                 continue
             call.legs = [leg for leg in call.legs if leg not in part]
             first, *others = part
-            if first.uuid in call.other_ids:
-                call.other_ids.remove(first.uuid)
+            call.other_ids = _without(call.other_ids, first.uuid)
             new = self._open(first)
             new.legs = part
             for leg in others:
@@ -292,3 +295,7 @@ class CallSet:
             del self.watchers[channel.watching]
         self.note(channel)
         channel.watching = ""
+
+
+def _without(uuids: tuple[str, ...], uuid: str) -> tuple[str, ...]:
+    return tuple([other for other in uuids if other != uuid])

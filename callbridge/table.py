@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from callbridge.calls import EXECUTE, HANGUP, INIT, ROUTING, Channel, local_time, utc_offset
+from callbridge.calls import EXECUTE, HANGUP, INIT, MONITOR_APPLICATIONS, ROUTING, Channel, local_time, utc_offset
 from callbridge.callset import CallSet
 from callbridge.esl.events import Event
 from callbridge.records import Ended, Record, make_record, tenant_of
@@ -49,7 +49,6 @@ EVENTS: Final = (
 )
 """The events that the table reads, and so those to subscribe to. It passes over all others."""
 
-_MONITOR_APPLICATIONS: Final = frozenset(("eavesdrop", "three_way"))
 _RINGING_STATES: Final = frozenset(("CS_INIT", "CS_ROUTING", "CS_CONSUME_MEDIA"))
 
 
@@ -223,9 +222,9 @@ class CallTable:
         channel = Channel(event, self._created.pop(event.uuid, ""))
         channel.epoch = self._epoch
         if event.other_type == "originator":
-            channel.origin_uuid = event.other_leg_uuid
+            channel.origin_uuid = self._set.known(event.other_leg_uuid)
         else:
-            channel.origin_uuid = event.var_queue_member_uuid
+            channel.origin_uuid = self._set.known(event.var_queue_member_uuid)
         if event.name == "CHANNEL_DATA":
             channel.has_bridged = event.state not in _RINGING_STATES
         self._set.add(channel, event.var_bridge_to if event.name == "CHANNEL_DATA" else "", now)
@@ -247,7 +246,7 @@ class CallTable:
         number = event.state_number
         if number == ROUTING and channel.watching:
             application, _, target = channel.destination.partition(":")
-            if application not in _MONITOR_APPLICATIONS:
+            if application not in MONITOR_APPLICATIONS:
                 self._set.unwatch(channel)
             elif target != channel.watching:
                 self._set.watch(channel, target, now)
@@ -294,7 +293,7 @@ class CallTable:
         self._set.note(channel)
 
     def _look_for_monitor(self, channel: Channel, event: Event, now: float) -> None:
-        if channel.application in _MONITOR_APPLICATIONS:
+        if channel.application in MONITOR_APPLICATIONS:
             target = channel.application_data.split(" ", 1)[0]
             if target != channel.watching and not channel.hungup:
                 self._set.watch(channel, target, now)
