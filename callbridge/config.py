@@ -21,10 +21,11 @@ from callbridge.errors import ConfigError
 ENVIRONMENT_PREFIX: Final = "CALLBRIDGE_"
 
 Scope = Literal["read", "control", "monitor"]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+# \Z and not $, which would let a line end pass.
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")]
 Text = Annotated[str, Meta(min_length=1)]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[^/\s]+)$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[^/\s]+)\Z")]
 
 
 class Http(Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,6 +40,10 @@ class StoreConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     url: Text = "memory://"
     prefix: Name = "callbridge"
+
+    def __repr__(self) -> str:
+        # Without the URL, which may hold a password.
+        return f"<StoreConfig {self.url.partition(':')[0]}, prefix {self.prefix}>"
 
 
 class Switch(Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,7 +98,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
     """
     source = _Source(path)
     tree = source.tree
-    _override(tree, os.environ if environment is None else environment)
+    source.overridden = _override(tree, os.environ if environment is None else environment)
     try:
         config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
@@ -106,13 +111,15 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
 
 def split_address(address: str) -> tuple[str, int]:
     """`HOST:PORT`, also `[::1]:8080`. Raises ValueError where it is not that."""
-    host, colon, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-    if not colon or not host or not port.isascii() or not port.isdecimal() or not 0 <= int(port) <= 65535:
-        raise ValueError(f"{address!r} is no address; write HOST:PORT, like 127.0.0.1:8080")
-    if ":" in host and not address.startswith("["):
+    found = _ADDRESS.fullmatch(address)
+    if found is not None and int(found["port"]) <= 65535:
+        return found["ipv6"] or found["host"], int(found["port"])
+    if address.count(":") > 1 and not re.search(r"[/\[\]]", address):
         raise ValueError(f"{address!r} is no address; an IPv6 address stands in brackets, like [::1]:8080")
-    return host, int(port)
+    raise ValueError(f"{address!r} is no address; write HOST:PORT, like 127.0.0.1:8080")
+
+
+_ADDRESS: Final = re.compile(r"(?:\[(?P<ipv6>[^\s/@\[\]]+)\]|(?P<host>[^\s:/@\[\]]+)):(?P<port>[0-9]{1,5})")
 
 
 class _Source:
@@ -120,6 +127,8 @@ class _Source:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.overridden: dict[str, str] = {}
+        """key -> the environment variable that it is from"""
         try:
             self.text = path.read_text(encoding="utf-8")
             self.tree: dict[str, Any] = tomllib.loads(self.text)
@@ -131,16 +140,22 @@ class _Source:
             raise ConfigError(f"{path}: is no TOML: {error}") from None
 
     def error(self, key: str, message: str) -> ConfigError:
+        """What is wrong with a key like `switch[1].address`, and where that was said."""
+        if variable := self.overridden.get(_ITEM.sub(r"\1", key)):
+            return ConfigError(f"environment variable {variable}: {key}: {message}")
         line = self._line_of(key)
         return ConfigError(f"{self.path}{f':{line}' if line else ''}: {key}: {message}")
 
     def _line_of(self, key: str) -> int | None:
-        """The line where a key like `switch[1].address` stands, or its table's, or None for what is not in the file."""
-        wanted = re.sub(r"(\.[a-z_0-9]+)\[\d+\]$", r"\1", key).split(".")
+        """The line where a key stands, or its table, or None for what is not in the file."""
+        wanted = _ITEM.sub(r"\1", key).split(".")
+        # `switch = [{…}]` is one assignment and no table.
+        unnumbered = [re.sub(r"\[\d+\]$", "", step) for step in wanted]
         best: int | None = None
         table: list[str] = []
         counts: dict[str, int] = {}
-        for number, line in enumerate(self.text.splitlines(), 1):
+        # Not splitlines: an editor counts no U+2028, nor does TOML.
+        for number, line in enumerate(self.text.split("\n"), 1):
             if header := re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(#.*)?$", line):
                 name = header[2].strip("\"'")
                 if header[1] == "[[":
@@ -154,12 +169,18 @@ class _Source:
                 continue
             if here == wanted:
                 return number
-            if here == wanted[: len(here)]:
+            if here in (wanted[: len(here)], unnumbered[: len(here)]):
                 best = number
         return best
 
 
-def _override(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
+_ITEM: Final = re.compile(r"(\.[a-z_0-9]+)\[\d+\]$")
+"""A value of a list, which has no line of its own: `token[0].scopes[1]`."""
+
+
+def _override(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
+    """Put what the environment says into the tree; gives which keys are from which variable."""
+    overridden = {}
     for variable, text in sorted(environment.items()):
         if not variable.startswith(ENVIRONMENT_PREFIX) or "__" not in variable:
             continue
@@ -168,10 +189,15 @@ def _override(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
             _set(tree, steps, Config, text)
         except ValueError as error:
             raise ConfigError(f"environment variable {variable}: {error}") from None
+        overridden[re.sub(r"\.(\d+)\b", r"[\1]", ".".join(steps))] = variable
+    return overridden
 
 
 def _set(tree: dict[str, Any], steps: list[str], kind: Any, text: str) -> None:
-    """Put `text` where `steps` lead in a tree that is to become a `kind`."""
+    """Put `text` where `steps` lead in a tree that is to become a `kind`.
+
+    Where the file has something else than a table on the way, it stays: that is the mistake to tell of.
+    """
     step, *rest = steps
     hints = get_type_hints(kind)
     if step not in hints:
@@ -181,12 +207,16 @@ def _set(tree: dict[str, Any], steps: list[str], kind: Any, text: str) -> None:
         branch = tree.setdefault(step, {})
         if not rest:
             raise ValueError(f"{step!r} is a table; name a key of it")
-        _set(branch, rest, hint, text)
+        if isinstance(branch, dict):
+            _set(branch, rest, hint, text)
     elif (inner := next(iter(get_args(hint)), None)) and isinstance(inner, type) and issubclass(inner, Struct):
         tables = tree.setdefault(step, [])
+        if not isinstance(tables, list):
+            return
         if len(rest) < 2 or not rest[0].isdecimal() or int(rest[0]) >= len(tables):
             raise ValueError(f"{step!r} needs a number from 0 to {len(tables) - 1} and a key, like {step}__0__name")
-        _set(tables[int(rest[0])], rest[1:], inner, text)
+        if isinstance(table := tables[int(rest[0])], dict):
+            _set(table, rest[1:], inner, text)
     elif rest:
         raise ValueError(f"{step!r} has no keys of its own")
     else:
@@ -226,7 +256,8 @@ def _check_store(config: Config, source: _Source) -> None:
         port_is_right = parts.port is None or parts.port > 0
     except ValueError:
         raise source.error("store.url", f"is no URL; write {forms}") from None
-    if parts.scheme not in ("memory", "redis", "rediss", "unix") or not port_is_right:
+    # redis-py takes the scheme in lower case only, and with both slashes.
+    if not url.startswith(("memory://", "redis://", "rediss://", "unix://")) or not port_is_right:
         raise source.error("store.url", f"{parts.scheme or 'this'!r} is no store; write {forms}")
     if parts.scheme in ("redis", "rediss"):
         if not parts.hostname:
@@ -247,9 +278,11 @@ def _check_switches(config: Config, source: _Source) -> None:
             raise source.error(f"{here}.name", f"two switches are named {switch.name!r}")
         names.add(switch.name)
         try:
-            split_address(switch.address)
+            _, port = split_address(switch.address)
         except ValueError as error:
             raise source.error(f"{here}.address", str(error)) from None
+        if port == 0:
+            raise source.error(f"{here}.address", "port 0 is no port to connect to; FreeSWITCH has 8021")
         if (switch.password is None) == (switch.password_file is None):
             raise source.error(here, "needs either `password` or `password_file`")
 
@@ -277,7 +310,10 @@ def _with_password(switch: Switch, index: int, source: _Source) -> Switch:
         try:
             mode = path.stat().st_mode
             password = path.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError:
+            # Not its words: they quote a byte of the password.
+            raise source.error(here, "cannot be read (it is not UTF-8)") from None
+        except (OSError, ValueError) as error:
             raise source.error(here, f"cannot be read ({error})") from None
         if mode & (stat.S_IROTH | stat.S_IWOTH):
             raise source.error(here, f"every user of this machine can read it; chmod 600 {path}")
