@@ -7,6 +7,7 @@ variables.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final
 
 from callbridge.simulator.forms import FORMS, Pairs
@@ -45,6 +46,8 @@ WITH_VARIABLES: Final = frozenset(
 ) | {"CALL_UPDATE", "RECORD_START", "RECORD_STOP", "MEDIA_BUG_START", "MEDIA_BUG_STOP"}
 """Events that carry the channel's variables."""
 
+_NO_TIMES: Final[Mapping[str, int]] = MappingProxyType({})
+
 _PARAMETERS_OF_TIMES: Final = {
     "created": "Channel-Created",
     "answered": "Channel-Answered",
@@ -67,6 +70,8 @@ class Profile:
         self.times = dict.fromkeys(TIMES, 0)
         self.hold_us = 0
         self.last_hold_us = 0
+        self.index = 1
+        """Each transfer gives a channel its next profile."""
 
     def transfer(self, destination: str, context: str, source: str) -> None:
         """The dialplan or a command sends the channel elsewhere (switch_ivr.c, `switch_ivr_session_transfer`)."""
@@ -75,12 +80,13 @@ class Profile:
             self.values.pop(key, None)
         self.values |= {"Transfer-Source": source, "Context": context, "RDNIS": redirected_from, "Channel-Name": name}
         self.values["Destination-Number"] = destination
+        self.index += 1
 
     def pairs(self, prefix: str, *, times: Mapping[str, int], index: bool) -> list[tuple[str, str]]:
         """Its headers, `Caller-…` or `Other-Leg-…`."""
         pairs = [(f"{prefix}-{name}", value) for name, value in self.values.items() if value]
         if index:
-            pairs.append((f"{prefix}-Profile-Index", "1"))
+            pairs.append((f"{prefix}-Profile-Index", str(self.index)))
         pairs += [(f"{prefix}-{name}-Time", str(times.get(name, 0))) for name in TIMES]
         own = times is self.times
         pairs.append((f"{prefix}-Channel-Last-Hold", str(self.last_hold_us if own else 0)))
@@ -131,6 +137,10 @@ class Channel:
         """Set or unset variables."""
         self._variables = self._variables.after(change)
 
+    def variable(self, name: str) -> str:
+        """The value of a variable; an absent one is empty."""
+        return self._variables.value(name, self._parameters)
+
     def parameter(self, name: str, value: str) -> None:
         """Something that the variables' templates refer to."""
         self._parameters[name] = value
@@ -150,11 +160,13 @@ class Channel:
         """The caller profile has changed."""
         self._blocks.clear()
 
-    def meet(self, kind: str, other: "Channel") -> None:
-        """From now on the other leg is `other`: its originator, as it is now without its times, or its originatee."""
-        times = {} if kind == "originator" else other.profile.times
-        pairs = other.profile.pairs("Other-Leg", times=times, index=False)
-        self.other = [("Other-Type", kind), *(pair for pair in pairs if pair[0] != "Other-Leg-Transfer-Source")]
+    def meet(self, kind: str, other: "Channel", times: Mapping[str, int] = _NO_TIMES) -> None:
+        """From now on the other leg is `other`, its originator or its originatee, as it is now; `times` are what it
+        knows of that leg's. The logical direction is the originator's in both cases."""
+        pairs = dict(other.profile.pairs("Other-Leg", times=times, index=False))
+        pairs.pop("Other-Leg-Transfer-Source", None)
+        pairs["Other-Leg-Logical-Direction"] = "inbound"
+        self.other = [("Other-Type", kind), *pairs.items()]
         self._blocks.clear()
 
     def part(self) -> None:

@@ -94,12 +94,12 @@ def _parameters(events: list[dict[str, str]]) -> dict[str, list[tuple[re.Pattern
             domain: "domain",
             first["Caller-Destination-Number"]: "dialled",
             routed["Caller-Destination-Number"]: "destination",
-            first["Caller-Caller-ID-Number"]: "caller_number",
             first["Caller-Caller-ID-Name"]: "caller_name",
+            first["Caller-Caller-ID-Number"]: "caller_number",
+            # A phone that gives no name calls as 0000000000, and its number stands where the name belongs.
+            first.get("variable_effective_caller_id_name", ""): "caller_name",
+            first.get("variable_user_name", ""): "caller_number",
         }
-        if not first.get("variable_user_name"):
-            texts.pop(first["Caller-Caller-ID-Name"], None)
-            texts[first["Caller-Caller-ID-Number"]] = "caller_number"
         found[uuid] = [
             (re.compile(rf"(?<![0-9A-Za-z]){re.escape(text)}(?![0-9A-Za-z])"), f"{{{{{name}}}}}")
             for text, name in sorted(texts.items(), key=lambda item: -len(item[0]))
@@ -116,7 +116,7 @@ def _template(name: str, value: str, parameters: list[tuple[re.Pattern[str], str
         return f"{{{{{_TIMES[stem]}_{'us' if unit == 'uepoch' else 's' if unit == 'epoch' else 'stamp'}}}}}"
     if name in ("duration", "billsec"):
         return f"{{{{{name}}}}}"
-    if name.startswith("rtp_"):
+    if name.startswith("rtp_") or name.endswith("_sdp"):
         # Payload types look like extensions.
         return value
     for pattern, parameter in parameters:

@@ -41,13 +41,18 @@ class RecordedEvent(msgspec.Struct, frozen=True):
 
 
 def read_recording(path: Path) -> list[RecordedEvent]:
-    """The events of a recording (`.esl`, or `.esl.xz`). Raises ValueError for what is none."""
-    wire = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
+    """The events of a recording (`.esl`, or `.esl.xz`). Raises ValueError for what is none or is not whole."""
+    try:
+        wire = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
+    except lzma.LZMAError as error:
+        raise ValueError(f"{path} cannot be unpacked: {error}") from None
     events, position = [], 0
     while position < len(wire):
-        stop = wire.index(b"\n\n", position) + 2
+        stop = wire.find(b"\n\n", position) + 2
         length = _LENGTH.search(wire[position:stop])
         end = stop + (int(length[1]) if length else 0)
+        if stop <= position or end > len(wire):
+            raise ValueError(f"{path} ends in the middle of a frame, or is no recording of an event socket")
         if b"text/event-" in wire[position:stop]:
             events.append(RecordedEvent(wire[position:end], _headers(wire[position:stop], wire[stop:end])))
         position = end
@@ -73,6 +78,7 @@ class Replay:
         self.core_uuid = events[0].headers["Core-UUID"]
         self._events = events
         self._position = 0
+        self._sequence = 0
         self._channels: dict[str, dict[str, str]] = {}
         for row in channels or []:
             # What the recording itself says first of such a channel is the nearest to what it was like.
@@ -96,9 +102,11 @@ class Replay:
         while self._position < len(self._events):
             event = self._events[self._position]
             self._position += 1
+            # Events do not always come in the order in which they were made.
+            self._sequence = max(self._sequence, event.sequence)
             self._take(event)
             for listener in self.listeners:
-                if isinstance(listener, Session):
+                if isinstance(listener, Session) and listener.wants(event.headers["Event-Name"]):
                     listener.send(event.wire)
             if event.sequence == until:
                 break
@@ -159,6 +167,6 @@ class Replay:
         headers = self._channels.get(uuid)
         if headers is None:
             return "-ERR No such channel!\n"
-        sequence = self._events[self._position - 1].sequence if self._position else 0
         own = {name: value for name, value in headers.items() if name != "created"}
-        return json.dumps(own | {"Event-Name": "CHANNEL_DATA", "Event-Sequence": str(sequence + 1)}, ensure_ascii=False)
+        own |= {"Event-Name": "CHANNEL_DATA", "Event-Sequence": str(self._sequence + 1)}
+        return json.dumps(own, ensure_ascii=False)

@@ -24,15 +24,58 @@ APPEARS_AFTER: Final = (0.15, 0.36)
 GOES_AFTER: Final = (0.065, 0.27)
 """Seconds, from the least to the most measured."""
 
+MAX_GONE: Final = 10_000
+"""Rows of gone channels that are kept until somebody looks; past them they are cleared away unseen."""
+
 _UNSEEN_STATES: Final = frozenset(STATES[name] for name in ("NEW", "INIT", "HANGUP", "REPORTING", "DESTROY"))
-_PROFILE: Final = {
-    "cid_name": "Caller-ID-Name",
-    "cid_num": "Caller-ID-Number",
+_CALLER: Final = {"cid_name": "Caller-ID-Name", "cid_num": "Caller-ID-Number"}
+_CALLEE: Final = {"callee_name": "Callee-ID-Name", "callee_num": "Callee-ID-Number"}
+_PROFILE: Final = _CALLER | {
     "ip_addr": "Network-Addr",
     "dest": "Destination-Number",
     "dialplan": "Dialplan",
     "context": "Context",
 }
+_SENT: Final = {
+    "sent_callee_name": "Sent-Callee-ID-Name",
+    "sent_callee_num": "Sent-Callee-ID-Number",
+    "callee_direction": "Direction",
+}
+_CODEC: Final = {
+    f"{way}_{column}": value
+    for way in ("read", "write")
+    for column, value in (("codec", "PCMU"), ("rate", "8000"), ("bit_rate", "64000"))
+}
+
+
+def _from_profile(channel: Channel, columns: Mapping[str, str]) -> dict[str, str]:
+    return {column: channel.profile.values.get(name, "") for column, name in columns.items()}
+
+
+def _note_state(row: dict[str, str], channel: Channel) -> None:
+    if channel.number == STATES["ROUTING"]:
+        row |= _from_profile(channel, _PROFILE | _CALLEE)
+        # This event has no variables to take it from.
+        row |= {"presence_id": channel.presence_id, "accountcode": ""}
+    if channel.number not in _UNSEEN_STATES:
+        row["state"] = f"CS_{channel.state}"
+
+
+def _note_details(row: dict[str, str], channel: Channel, event: str, headers: Mapping[str, str]) -> None:
+    match event:
+        case "CHANNEL_ANSWER" | "CODEC":
+            row |= _CODEC
+        case "CALL_UPDATE":
+            row |= _from_profile(channel, _CALLER | _CALLEE)
+            row |= {column: headers.get(name, "") for column, name in _SENT.items()}
+        case "CHANNEL_EXECUTE" | "CHANNEL_HOLD" | "CHANNEL_UNHOLD":
+            # A hold has no application, so it takes that of the row away.
+            row["application"] = headers.get("Application", "")
+            row["application_data"] = headers.get("Application-Data", "")
+            row |= {"presence_id": channel.presence_id, "accountcode": channel.variable("accountcode")}
+        case "CHANNEL_ORIGINATE":
+            row |= {"presence_id": channel.presence_id, "accountcode": channel.variable("accountcode")}
+            row["call_uuid"] = channel.call_uuid
 
 
 class Rows:
@@ -47,6 +90,9 @@ class Rows:
         self._appears: dict[str, float] = {}
         self._goes: dict[str, float] = {}
 
+    def __repr__(self) -> str:
+        return f"<Rows {len(self._rows)} held>"
+
     def note(self, channel: Channel, event: str, us: int, headers: Mapping[str, str]) -> None:
         """Take over what the switch takes from one of its events."""
         if event == "CHANNEL_CREATE":
@@ -55,52 +101,50 @@ class Rows:
         row = self._rows.get(channel.uuid)
         if row is None or channel.uuid in self._goes:
             return
-        values = channel.profile.values
         match event:
             case "CHANNEL_DESTROY":
                 if self._chance.random() >= self._faults.stale_rows:
                     self._goes[channel.uuid] = self._clock() + self._chance.uniform(*GOES_AFTER)
+                    if len(self._goes) > MAX_GONE:
+                        self._forget()
             case "CHANNEL_STATE":
-                self._note_state(row, channel)
+                _note_state(row, channel)
             case "CHANNEL_CALLSTATE" if channel.callstate not in ("DOWN", "HANGUP"):
                 row["callstate"] = channel.callstate
-            case "CALL_UPDATE":
-                row |= {column: values.get(_PROFILE[column], "") for column in ("cid_name", "cid_num")}
-            case "CHANNEL_EXECUTE":
-                row["application"] = headers.get("Application", "")
-                row["application_data"] = headers.get("Application-Data", "")
-            case "CHANNEL_BRIDGE" | "CHANNEL_UNBRIDGE" | "CHANNEL_ORIGINATE":
-                row["call_uuid"] = channel.call_uuid
-
-    def _note_state(self, row: dict[str, str], channel: Channel) -> None:
-        if channel.number == STATES["ROUTING"]:
-            row |= {column: channel.profile.values.get(name, "") for column, name in _PROFILE.items()}
-            row["presence_id"] = channel.presence_id
-        if channel.number not in _UNSEEN_STATES:
-            row["state"] = f"CS_{channel.state}"
+            case "CHANNEL_BRIDGE" | "CHANNEL_UNBRIDGE":
+                for uuid in (headers["Bridge-A-Unique-ID"], headers["Bridge-B-Unique-ID"]):
+                    self._rows[uuid]["call_uuid"] = channel.call_uuid if event == "CHANNEL_BRIDGE" else uuid
+            case _:
+                _note_details(row, channel, event, headers)
 
     def _insert(self, channel: Channel, us: int) -> None:
-        values = channel.profile.values
         row = self._rows[channel.uuid] = dict.fromkeys(COLUMNS, "")
         row |= {"uuid": channel.uuid, "direction": "inbound" if channel.inbound else "outbound", "name": channel.name}
         row |= {"created": stamp(us), "created_epoch": str(us // 1_000_000), "hostname": self._hostname}
-        row |= {"state": f"CS_{channel.state}", "callstate": channel.callstate, "call_uuid": channel.call_uuid}
-        row |= {f"initial_{column}": values.get(name, "") for column, name in _PROFILE.items()}
-        row |= {"context": values.get("Context", ""), "dialplan": values.get("Dialplan", "")}
+        row |= {"state": f"CS_{channel.state}", "callstate": channel.callstate}
+        profile = _from_profile(channel, _PROFILE)
+        row |= {f"initial_{column}": value for column, value in profile.items()}
+        row |= {"context": profile["context"], "dialplan": profile["dialplan"]}
+        if channel.codec:
+            row |= _CODEC
         channel.created_stamp = row["created"]
         late = self._chance.uniform(*APPEARS_AFTER) + self._faults.late_rows
         self._appears[channel.uuid] = self._clock() + late
 
     def visible(self) -> list[dict[str, str]]:
         """The rows that can be seen now, oldest first."""
+        self._forget()
         now = self._clock()
-        for uuid in [uuid for uuid, at in self._goes.items() if at <= now]:
-            del self._goes[uuid], self._rows[uuid]
-            self._appears.pop(uuid, None)
         for uuid in [uuid for uuid, at in self._appears.items() if at <= now]:
             del self._appears[uuid]
         rows = [row for uuid, row in self._rows.items() if uuid not in self._appears]
         return sorted(rows, key=lambda row: int(row["created_epoch"]))
+
+    def _forget(self) -> None:
+        now = self._clock()
+        for uuid in [uuid for uuid, at in self._goes.items() if at <= now]:
+            del self._goes[uuid], self._rows[uuid]
+            self._appears.pop(uuid, None)
 
     def show(self, words: list[str]) -> str:
         """What `show channels …` prints: `count`, `as json`, `as delim X`, or rows with commas."""

@@ -22,6 +22,9 @@ KINDS: Final = ("outbound", "inbound", "local", "busy", "cancelled", "hold")
 SETUP: Final = 0.02
 """Seconds between the switch's own steps: one step of its clock."""
 
+_TIMES: Final = ("created", "answered", "progress", "bridged")
+"""What need not have happened before a call is hung up."""
+
 
 class Parties(msgspec.Struct, frozen=True):
     """Who calls whom. `dialled` is what the caller dialled, `destination` where the dialplan led it."""
@@ -35,7 +38,7 @@ class Parties(msgspec.Struct, frozen=True):
 
 def parties(kind: str, domain: str, chance: random.Random) -> Parties:
     """A pair of parties by chance, as it belongs to that kind of call."""
-    extension, colleague = (str(number) for number in chance.sample(range(101, 121), 2))
+    extension, colleague = (str(number) for number in chance.sample(range(101, 200), 2))
     mobile = f"0{chance.randrange(900_000_000, 999_999_999)}"
     if kind == "inbound":
         return Parties(domain, mobile, mobile, f"0212345678{extension}", extension)
@@ -82,6 +85,7 @@ class Call:
         yield from self._progress(b)
         yield self.ring
         if self.kind == "cancelled":
+            self.caller_hangs_up = True
             yield from self.hang_up("ORIGINATOR_CANCEL")
             return
         yield from self._answer(b)
@@ -132,7 +136,7 @@ class Call:
             "sip_id": uuid[::-1],
             "duration": "0",
             "billsec": "0",
-            **{f"{time}_{unit}": "0" for time in ("answered", "progress", "bridged") for unit in ("us", "s", "stamp")},
+            **{f"{time}_{unit}": "0" for time in _TIMES for unit in ("us", "s", "stamp")},
         }
         channel = Channel(uuid, f"{self.kind}.{side}", name, profile, parameters)
         self.switch.channels[uuid] = channel
@@ -149,8 +153,8 @@ class Call:
         channel.changed()
         read = [("channel-read-codec-name", "PCMU"), ("channel-read-codec-rate", "8000")]
         self.switch.fire(channel, "CODEC", middle=[*read, ("channel-read-codec-bit-rate", "64000")])
-        write = [("Channel-Write-codec-bit-rate", "64000")]
-        self.switch.fire(channel, "CODEC", middle=write)
+        write = [("Channel-Write-Codec-Name", "PCMU"), ("Channel-Write-Codec-Rate", "8000")]
+        self.switch.fire(channel, "CODEC", middle=[*write, ("Channel-Write-codec-bit-rate", "64000")])
 
     def _arrive(self) -> Steps:
         """The caller's INVITE, up to the end of the dialplan's settings."""
@@ -213,6 +217,7 @@ class Call:
         switch, a = self.switch, self.a
         self._execute("bridge", self._bridge_data, ends=False)
         b = self.b = self._callee()
+        a.parameter("other_uuid", b.uuid)
         b.meet("originator", a)
         b.state, b.number = "NONE", STATES["INIT"]
         switch.fire(b, "CHANNEL_OUTGOING")
@@ -256,6 +261,7 @@ class Call:
         us = switch.now_us()
         b.profile.values["Callee-ID-Name"] = number
         b.mark("Channel-Progress", us)
+        b.meet("originator", a, {"Channel-Progress": us})
         switch.fire(b, "CHANNEL_PROGRESS")
         switch.call_state(b, "RINGING")
         yield SETUP
@@ -272,11 +278,9 @@ class Call:
         self._pick_up(a)
         us = switch.now_us()
         a.mark("Channel-Bridged", us)
-        a.meet("originatee", b)
+        a.meet("originatee", b, b.profile.times)
         self.bridged = True
         a.set(put(("signal_bond", "{{other_uuid}}")))
-        for leg, other in ((a, b), (b, a)):
-            leg.parameter("other_uuid", other.uuid)
         if self._to_phone:
             # The channel of `user/…` tells of the one that it stood for once more.
             b.meet("originator", a)
@@ -304,17 +308,17 @@ class Call:
 
     def _hold(self) -> None:
         a = self.a
+        self.switch.call_state(a, "HELD")
         a.profile.last_hold_us = self.switch.now_us()
         a.changed()
-        self.switch.call_state(a, "HELD")
         self.switch.fire(a, "CHANNEL_HOLD")
         self._execute("playback", "local_stream://moh", leg=self.b)
 
     def _unhold(self) -> None:
         a = self.a
+        self.switch.call_state(a, "UNHELD")
         a.profile.hold_us += self.switch.now_us() - a.profile.last_hold_us
         a.changed()
-        self.switch.call_state(a, "UNHELD")
         self.switch.fire(a, "CHANNEL_UNHOLD")
         self.switch.call_state(a, "ACTIVE")
 
@@ -333,55 +337,60 @@ class Call:
         switch.destroy(a)
 
     def hang_up(self, cause: str) -> Steps:
-        """Both legs end. Of a call that is up, the leg that hangs up is told of first."""
+        """Both legs end, the one that hangs up first; a caller who is left is let go of before it ends."""
         switch, a, b = self.switch, self.a, self.b
         if b is None:
             self._mark_hangup(a, cause)
             self._finish(a)
             switch.destroy(a)
             return
-        first, second = (a, b) if self.caller_hangs_up else (b, a)
-        self._mark_hangup(first, cause)
-        yield SETUP
-        self._mark_hangup(second, cause)
+        if self.caller_hangs_up:
+            self._mark_hangup(a, cause)
+            yield SETUP
+        self._mark_hangup(b, cause)
         switch.enter(b, "HANGUP")
-        switch.call_state(b, "HANGUP")
+        self._hung_up(b)
         if self.bridged:
             for leg in (a, b):
                 leg.set(unset("bridge_to"))
             ends = [("Bridge-A-Unique-ID", a.uuid), ("Bridge-B-Unique-ID", b.uuid)]
             switch.fire(a, "CHANNEL_UNBRIDGE", before=ends)
             b.call_uuid = b.uuid
+        self._mark_hangup(a, cause)
         switch.enter(b, "REPORTING")
         self._end_bridge()
         self._complete(b)
         switch.enter(a, "HANGUP")
         switch.destroy(b)
-        switch.call_state(a, "HANGUP")
+        self._hung_up(a)
         switch.enter(a, "REPORTING")
         self._complete(a)
         switch.destroy(a)
 
     def _mark_hangup(self, leg: Channel, cause: str) -> None:
+        if leg.dead:
+            return
         us = self.switch.now_us()
         leg.number, leg.answer, leg.cause = STATES["HANGUP"], "hangup", cause
-        leg.mark("Channel-Hangup", us)
         created, answered = (leg.profile.times[f"Channel-{what}"] for what in ("Created", "Answered"))
-        leg.parameter("duration", str((us - created) // 1_000_000))
-        leg.parameter("billsec", str((us - answered) // 1_000_000 if answered else 0))
+        for name, since in (("duration", created), ("billsec", answered)):
+            leg.parameter(name, str((us - since) // 1_000_000 if since else 0))
         self.switch.fire(leg, "CHANNEL_HANGUP")
+
+    def _hung_up(self, leg: Channel) -> None:
+        """The leg's own thread has seen the hangup: only now the profile says when."""
+        leg.mark("Channel-Hangup", self.switch.now_us())
+        self.switch.call_state(leg, "HANGUP")
 
     def _finish(self, leg: Channel) -> None:
         self.switch.enter(leg, "HANGUP")
-        self.switch.call_state(leg, "HANGUP")
+        self._hung_up(leg)
         self.switch.enter(leg, "REPORTING")
         self._complete(leg)
 
     def _complete(self, leg: Channel) -> None:
-        cause, leg.cause = leg.cause, ""
-        # In this event alone the cause stands first.
-        self.switch.fire(leg, "CHANNEL_HANGUP_COMPLETE", before=[("Hangup-Cause", cause)])
-        leg.cause = cause
+        # In this event the cause stands twice.
+        self.switch.fire(leg, "CHANNEL_HANGUP_COMPLETE", before=[("Hangup-Cause", leg.cause)])
 
     def _end_bridge(self) -> None:
         headers = [("Application", "bridge"), ("Application-Data", self._bridge_data)]

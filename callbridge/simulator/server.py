@@ -11,6 +11,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol, cast
+from urllib.parse import unquote
 
 from callbridge.simulator.faults import Faults
 from callbridge.simulator.switch import Listener
@@ -20,6 +21,22 @@ MAX_QUEUE: Final = 100_000
 
 MAX_MISSED: Final = 500
 """Events dropped in a row after which the reader is thrown out (MAX_MISSED)."""
+
+EVENT_NAMES: Final = frozenset(
+    "ALL CUSTOM CLONE CHANNEL_CREATE CHANNEL_DESTROY CHANNEL_STATE CHANNEL_CALLSTATE CHANNEL_ANSWER CHANNEL_HANGUP"
+    " CHANNEL_HANGUP_COMPLETE CHANNEL_EXECUTE CHANNEL_EXECUTE_COMPLETE CHANNEL_HOLD CHANNEL_UNHOLD CHANNEL_BRIDGE"
+    " CHANNEL_UNBRIDGE CHANNEL_PROGRESS CHANNEL_PROGRESS_MEDIA CHANNEL_OUTGOING CHANNEL_PARK CHANNEL_UNPARK"
+    " CHANNEL_APPLICATION CHANNEL_ORIGINATE CHANNEL_UUID API LOG INBOUND_CHAN OUTBOUND_CHAN STARTUP SHUTDOWN PUBLISH"
+    " UNPUBLISH TALK NOTALK SESSION_CRASH MODULE_LOAD MODULE_UNLOAD DTMF MESSAGE PRESENCE_IN NOTIFY_IN PRESENCE_OUT"
+    " PRESENCE_PROBE MESSAGE_WAITING MESSAGE_QUERY ROSTER CODEC BACKGROUND_JOB DETECTED_SPEECH DETECTED_TONE"
+    " PRIVATE_COMMAND HEARTBEAT TRAP ADD_SCHEDULE DEL_SCHEDULE EXE_SCHEDULE RE_SCHEDULE RELOADXML NOTIFY PHONE_FEATURE"
+    " PHONE_FEATURE_SUBSCRIBE SEND_MESSAGE RECV_MESSAGE REQUEST_PARAMS CHANNEL_DATA GENERAL COMMAND SESSION_HEARTBEAT"
+    " CLIENT_DISCONNECTED SERVER_DISCONNECTED SEND_INFO RECV_INFO RECV_RTCP_MESSAGE SEND_RTCP_MESSAGE CALL_SECURE NAT"
+    " RECORD_START RECORD_STOP PLAYBACK_START PLAYBACK_STOP CALL_UPDATE FAILURE SOCKET_DATA MEDIA_BUG_START"
+    " MEDIA_BUG_STOP CONFERENCE_DATA_QUERY CONFERENCE_DATA CALL_SETUP_REQ CALL_SETUP_RESULT CALL_DETAIL DEVICE_STATE"
+    " TEXT SHUTDOWN_REQUESTED".split()
+)
+"""The names that can be subscribed to (switch_event.c, `EVENT_NAMES`); others are passed over without a word."""
 
 _GOODBYE: Final = "Disconnected, goodbye.\nSee you at ClueCon! http://www.cluecon.com/\n"
 
@@ -106,7 +123,7 @@ class Session(asyncio.Protocol):
         if self._server.refuse:
             words = "Access Denied, go away.\n"
             self._write(f"Content-Type: text/rude-rejection\nContent-Length: {len(words)}\n\n{words}")
-            self._drop()
+            self.close(_GOODBYE)
         else:
             self._write("Content-Type: auth/request\n\n")
 
@@ -139,7 +156,7 @@ class Session(asyncio.Protocol):
     # What the switch calls.
 
     def wants(self, name: str) -> bool:
-        return name in self._names or "ALL" in self._names
+        return name in self._names
 
     def deliver(self, form: str, event: bytes) -> None:
         if self._filters and not self._passes(form, event):
@@ -214,21 +231,22 @@ class Session(asyncio.Protocol):
         if names and names[0].lower() in ("plain", "json", "xml"):
             # XML is accepted by a switch; here it is written as plain.
             self.form = "json" if names.pop(0).lower() == "json" else "plain"
-        if not names:
+        known = {name.upper() for name in names} & EVENT_NAMES
+        if not known:
             self._reply("-ERR no keywords supplied")
             return
-        self._names.update(name.upper() for name in names)
+        self._names |= EVENT_NAMES if "ALL" in known else known
         if self not in self._switch.listeners:
             self._switch.listeners.append(self)
         self._reply(f"+OK event listener enabled {self.form}")
         self._server.on_subscribed(self)
 
     def _do_nixevent(self, rest: str) -> None:
-        names = {name.upper() for name in rest.split()}
+        names = {name.upper() for name in rest.split()} & EVENT_NAMES
         if not names:
             self._reply("-ERR no keywords supplied")
             return
-        self._names = set() if "ALL" in names else self._names - names
+        self._names -= EVENT_NAMES if "ALL" in names else names
         self._reply("+OK events nixed")
 
     def _do_noevents(self, _: str) -> None:
@@ -241,7 +259,7 @@ class Session(asyncio.Protocol):
 
     def _do_filter(self, rest: str) -> None:
         name, _, value = rest.strip().partition(" ")
-        if name.lower() == "delete":
+        if name.lower() == "delete" and value:
             name, _, value = value.partition(" ")
             if name.lower() == "all":
                 self._filters.clear()
@@ -272,9 +290,11 @@ class Session(asyncio.Protocol):
             value = headers.get(name.lower())
             if value is None:
                 continue
-            sign, text = ("-", wanted[1:].lstrip()) if wanted.startswith("-") else ("+", wanted.lstrip("+ "))
-            fits = bool(re.search(text.strip("/"), value)) if text.startswith("/") else text.lower() == value.lower()
-            if fits and sign == "-":
+            text = wanted.lstrip("+- ")
+            # After a sign, a slash begins no pattern.
+            pattern = wanted.startswith("/")
+            fits = bool(re.search(text.strip("/"), value)) if pattern else text.lower() == value.lower()
+            if fits and wanted.removesuffix(text).rstrip().endswith("-"):
                 return False
             send = send or fits
         return send
@@ -297,4 +317,4 @@ def _headers(form: str, event: bytes) -> dict[str, str]:
     if form == "json":
         return {name.lower(): str(value) for name, value in json.loads(event).items()}
     pairs = (line.partition(": ") for line in event.decode().partition("\n\n")[0].split("\n"))
-    return {name.lower(): value for name, _, value in pairs}
+    return {name.lower(): unquote(value) for name, _, value in pairs}

@@ -2,14 +2,14 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 from uuid import UUID
 
 from callbridge.simulator.channel import CALLSTATES, STATES, WITH_VARIABLES, Channel
 from callbridge.simulator.faults import Faults
-from callbridge.simulator.forms import FORMS, Pairs
+from callbridge.simulator.forms import FORMS
 from callbridge.simulator.rows import Rows
 
 VERSION: Final = "1.10.12-release+git~20240802T210227Z~a88d069d6f~64bit"
@@ -43,6 +43,10 @@ _MADE_IN: Final = {
     "HEARTBEAT": ("switch_core.c", "send_heartbeat", 95),
     "BACKGROUND_JOB": ("mod_event_socket.c", "api_exec", 1572),
 }
+
+
+Own = Sequence[tuple[str, str]]
+"""Headers of one event alone."""
 
 
 class Listener(Protocol):
@@ -103,17 +107,14 @@ class Switch:
 
     # Events.
 
-    def fire(self, channel: Channel, name: str, *, before: Pairs = (), middle: Pairs = (), after: Pairs = ()) -> None:
-        """Make one event of a channel and give it to whoever wants it.
-
-        `before`, `middle`, `after`: headers of this event alone, where the switch puts them.
-        """
+    def fire(self, channel: Channel, name: str, *, before: Own = (), middle: Own = (), after: Own = ()) -> None:
+        """Make one event of a channel and give it to whoever wants it. `before`, `middle`, `after`: where the switch
+        puts the event's own headers."""
         self.sequence += 1
         us = self.now_us()
-        after = list(after)
         if name in WITH_VARIABLES:
             channel.advance(name)
-        self.rows.note(channel, name, us, dict(after))
+        self.rows.note(channel, name, us, dict((*before, *after)))
         wanted = [listener for listener in self.listeners if listener.wants(name)]
         if not wanted or (self.faults.lost_events and self.chance.random() < self.faults.lost_events):
             return
@@ -257,7 +258,6 @@ def _up_time(us: int) -> str:
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
-    return (
-        f"0 years, {days} days, {hours} hours, {minutes} minutes, {seconds} seconds, {rest // 1000} milliseconds,"
-        f" {rest % 1000} microseconds"
-    )
+    parts = {"year": 0, "day": days, "hour": hours, "minute": minutes, "second": seconds}
+    parts |= {"millisecond": rest // 1000, "microsecond": rest % 1000}
+    return ", ".join(f"{number} {unit}{'' if number == 1 else 's'}" for unit, number in parts.items())

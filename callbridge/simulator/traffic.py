@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from typing import Final
 
@@ -14,6 +14,9 @@ from callbridge.simulator.switch import HEARTBEAT_EVERY, Switch
 
 SHARES: Final = {"outbound": 45, "inbound": 30, "local": 15, "hold": 3, "busy": 3, "cancelled": 4}
 """Of a hundred calls, how many are of which kind."""
+
+_LIVE: Final = ("outbound", "inbound", "local")
+"""The kinds whose whole middle is talk."""
 
 SLICE: Final = 0.01
 """Seconds of events made in one go, before the event loop turns again."""
@@ -82,8 +85,8 @@ class Traffic:
                 self._step(running, due)
         return None
 
-    async def run(self) -> None:
-        """Place calls at the rate of the load, and send heartbeats, for ever."""
+    async def run(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """Place calls at the rate of the load, and send heartbeats, for ever. `sleep` lets that many seconds pass."""
         next_call, next_beat = self._clock(), self._clock() + HEARTBEAT_EVERY
         while True:
             now = self._clock()
@@ -95,7 +98,7 @@ class Traffic:
                 next_beat += HEARTBEAT_EVERY
             wait = self.advance()
             until = [next_beat - now] + ([next_call - now] if self.load.rate > 0 else [])
-            await asyncio.sleep(max(0.0, min(until + ([wait] if wait is not None else []))))
+            await sleep(max(0.0, min(until + ([wait] if wait is not None else []))))
 
     def _make(self, kind: str | None, tenant: str | None, talk: float | None) -> Call:
         chance, load = self._chance, self.load
@@ -107,8 +110,9 @@ class Traffic:
 
     def _place_live(self) -> None:
         """A call that is up already, with the rest of its time before it."""
-        kinds = [kind for kind in self.load.shares if kind in ("outbound", "inbound", "local")] or ["outbound"]
-        call = self._make(self._chance.choice(kinds), None, None)
+        shares = {kind: share for kind, share in self.load.shares.items() if kind in _LIVE} or {"outbound": 1}
+        kind = self._chance.choices(list(shares), list(shares.values()))[0]
+        call = self._make(kind, None, None)
         running = _Running(call, call.run())
         wait = 0.0
         while not call.bridged or wait < call.talk:
@@ -136,7 +140,9 @@ class Traffic:
         uuid, _, cause = argument.partition(" ")
         if self.switch.find(uuid) is None or uuid not in self._running:
             return "-ERR No such channel!\n"
-        self._cut_short(self._running[uuid], cause or "NORMAL_CLEARING")
+        running = self._running[uuid]
+        running.call.caller_hangs_up = uuid == running.call.a.uuid
+        self._cut_short(running, cause or "NORMAL_CLEARING")
         return "+OK\n"
 
     def _kill_all(self, cause: str) -> str:

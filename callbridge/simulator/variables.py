@@ -46,6 +46,10 @@ class Variables:
             known = self._next[change] = Variables(templates)
         return known
 
+    def value(self, name: str, parameters: Mapping[str, str]) -> str:
+        """One variable; an absent one is empty."""
+        return _PLACEHOLDER.sub(lambda match: parameters[match[1]], self.templates.get(name, ""))
+
     def text(self, form: str, parameters: Mapping[str, str]) -> str:
         """The block of `variable_…` headers; `parameters` are written in that form already."""
         text = self._texts.get(form)
