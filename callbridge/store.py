@@ -1,7 +1,7 @@
 """Where the live calls are kept for other programs: a Redis hash for each switch, or nowhere.
 
 `publish` never waits: it notes the last state of each call that has changed, and a task writes what is noted in
-pipelines. While Redis is away nothing is noted at all; when it is back everything is written again. So memory follows
+batches. While Redis is away nothing is noted at all; when it is back everything is written again. So memory follows
 the live calls, not the events. Redis holds a projection, the truth is the switch: `memory://` needs no copy of it,
 because the mirror has every call already.
 
@@ -9,7 +9,8 @@ The layout is in docs/redis.md.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -30,6 +31,10 @@ LINGER: Final = 0.005
 
 ANSWER_TIMEOUT: Final = 5.0
 """Seconds that Redis may take for a connection or an answer."""
+
+PING_AFTER: Final = 5.0
+"""Seconds without a change after which Redis is asked whether it is there: one that is restarted on a quiet night has
+lost every call, and only the broken connection tells of it."""
 
 FIRST_RETRY: Final = 0.2
 LAST_RETRY: Final = 5.0
@@ -137,16 +142,27 @@ class RedisStore:
                 self._tell(StoreStatus("up"))
                 waits = delays(FIRST_RETRY, LAST_RETRY)
                 while True:
-                    await self._work.wait()
-                    await self._sleep(LINGER)
-                    await self._write(client)
+                    if await self._has_work():
+                        await self._sleep(LINGER)
+                        await self._write(client)
+                    else:
+                        await client.ping()
             except (RedisError, OSError) as error:
                 self._tell(StoreStatus("down", f"{error}" or type(error).__name__))
             finally:
                 self._connected = False
                 self._noted.clear()
-                await client.aclose()
+                with suppress(RedisError, OSError):
+                    await client.aclose()
             await self._sleep(next(waits))
+
+    async def _has_work(self) -> bool:
+        """Whether there is something to write; False after `PING_AFTER` without."""
+        try:
+            async with asyncio.timeout(PING_AFTER):
+                return await self._work.wait()
+        except TimeoutError:
+            return False
 
     def _tell(self, status: StoreStatus) -> None:
         if status.state != self.status.state or status.error != self.status.error:
@@ -165,20 +181,21 @@ class RedisStore:
                 live = {call_id: record for call_id, record in changes.items() if record is not None}
                 await self._send(client, switch, live, [call_id for call_id in changes if call_id not in live])
         for switch, calls in whole.items():
+            # As bytes, because what somebody else wrote need not be text; as text, if a URL asks for that.
+            own = {*calls, *(call_id.encode() for call_id in calls)}
             there = await client.hkeys(self._key(switch))
-            names = (name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in there)
-            await self._send(client, switch, calls, [name for name in names if name not in calls])
+            await self._send(client, switch, calls, [name for name in there if name not in own])
 
-    async def _send(self, client: "Redis", switch: str, live: dict[str, Record], gone: list[str]) -> None:
+    async def _send(self, client: "Redis", switch: str, live: dict[str, Record], gone: Sequence[str | bytes]) -> None:
+        # One command after the other: where one of a pipeline fails, redis-py puts its arguments, which are of calls,
+        # into the message.
         key = self._key(switch)
-        pipeline = client.pipeline(transaction=False)
         ids = list(live)
         for start in range(0, len(ids), BATCH):
             batch = ids[start : start + BATCH]
-            pipeline.hset(key, items=[part for id_ in batch for part in (id_, msgspec.json.encode(live[id_]))])
+            await client.hset(key, items=[part for id_ in batch for part in (id_, msgspec.json.encode(live[id_]))])
         for start in range(0, len(gone), BATCH):
-            pipeline.hdel(key, *gone[start : start + BATCH])
-        await pipeline.execute()
+            await client.hdel(key, *gone[start : start + BATCH])
 
     def _key(self, switch: str) -> str:
         # The braces put all keys of one switch into one slot of a Redis Cluster.
@@ -186,9 +203,16 @@ class RedisStore:
 
 
 def connect_to(url: str) -> "Redis":
-    """A client for `redis://`, `rediss://` or `unix://`. It never sends anything twice by itself."""
+    """A client for `redis://`, `rediss://` or `unix://`.
+
+    It never sends anything twice by itself, and never connects again by itself, as a pool would: behind the second
+    connection there may be a Redis that was restarted and is empty. It speaks the protocol that every Redis knows; one
+    that wants a password answers the newer one's HELLO with a riddle instead of "Authentication required".
+    """
     return Redis.from_url(
         url,
+        single_connection_client=True,
+        protocol=2,
         socket_timeout=ANSWER_TIMEOUT,
         socket_connect_timeout=ANSWER_TIMEOUT,
         retry=Retry(NoBackoff(), 0),
