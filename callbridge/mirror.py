@@ -5,6 +5,7 @@ of that tenant. No I/O and no clock: whoever writes tells the time.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import count
 from typing import Final, Literal
 
 import msgspec
@@ -37,10 +38,14 @@ class Entry:
 class Listing:
     """The calls of one tenant (or of all), oldest first.
 
-    `rows_version` counts what changes the rows of the contract, `version` also what only `fields=` shows.
+    `rows_version` counts what changes the rows of the contract, `version` also what only `fields=` shows. Two listings
+    may have the same versions, but never the same `serial`.
     """
 
+    _serials = count()
+
     def __init__(self) -> None:
+        self.serial = next(self._serials)
         self.version = 0
         self.rows_version = 0
         self._entries: dict[Entry, None] = {}
@@ -206,7 +211,8 @@ class Mirror:
         else:
             before, row = entry.record, encode_row(record)
             row_changed = row != entry.row
-            if before.tenant != record.tenant:
+            if (before.tenant, before.created_us) != (record.tenant, record.created_us):
+                # Its place in the lists is another one.
                 self._unlist(entry)
                 entry.record, entry.row = record, row
                 self._list(entry)

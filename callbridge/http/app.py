@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from callbridge.config import Config, Scope
 from callbridge.http.auth import Authenticator, Caller, demand
-from callbridge.http.calls import AGE_HEADER, Calls
+from callbridge.http.calls import AGE_HEADER, Calls, microseconds_now
 from callbridge.http.failures import Failure, of_http
 from callbridge.http.switches import Switches
 from callbridge.mirror import Mirror
@@ -27,10 +27,16 @@ Guarded = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
 log = structlog.get_logger("callbridge.http")
 
 
-def make_app(config: Config, mirror: Mirror, store: Store, clock: Callable[[], float]) -> web.Application:
-    """The whole API. `clock` is the one that the mirror's writers use."""
+def make_app(
+    config: Config,
+    mirror: Mirror,
+    store: Store,
+    clock: Callable[[], float],
+    wall_clock: Callable[[], int] = microseconds_now,
+) -> web.Application:
+    """The whole API. `clock` is the one that the mirror's writers use, `wall_clock` gives microseconds since 1970."""
     authenticator = Authenticator(config.token)
-    calls, switches = Calls(mirror, clock), Switches(mirror, store, clock)
+    calls, switches = Calls(mirror, clock, wall_clock), Switches(mirror, store, clock)
 
     def route(path: str, scope: Scope, handler: Guarded) -> None:
         async def guarded(request: web.Request) -> web.StreamResponse:

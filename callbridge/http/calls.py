@@ -28,9 +28,7 @@ def microseconds_now() -> int:
 class Calls:
     """The handlers. `clock` is the one that the mirror's writers use."""
 
-    def __init__(
-        self, mirror: Mirror, clock: Callable[[], float], wall_clock: Callable[[], int] = microseconds_now
-    ) -> None:
+    def __init__(self, mirror: Mirror, clock: Callable[[], float], wall_clock: Callable[[], int]) -> None:
         self._mirror = mirror
         self._clock = clock
         self._wall_clock = wall_clock
@@ -39,12 +37,12 @@ class Calls:
 
     async def list(self, request: web.Request, caller: Caller) -> web.Response:
         """GET /v1/call"""
-        query = parse(request.query) if request.query_string else _NO_QUERY
+        query = parse(request.rel_url) if request.query_string else _NO_QUERY
         listing, complete = self._mirror.listing(caller.tenant), self._complete(query)
         headers = self._headers()
         if not query.ages:
             version = listing.version if query.fields or query.selects or query.sort else listing.rows_version
-            headers["ETag"] = tag = f'"{self._run}-{version}-{complete:d}"'
+            headers["ETag"] = tag = f'"{self._run}-{listing.serial}-{version}-{complete:d}"'
             if _matches(request, tag):
                 return web.Response(status=304, headers=headers)
         if query is _NO_QUERY or not request.query_string:
@@ -55,7 +53,7 @@ class Calls:
 
     async def count(self, request: web.Request, caller: Caller) -> web.Response:
         """GET /v1/call/count"""
-        query = parse(request.query, counting=True)
+        query = parse(request.rel_url, counting=True)
         complete = self._complete(query)
         body = count(self._mirror.listing(caller.tenant), query, complete, self._wall_clock())
         return web.Response(body=body, content_type=JSON, headers=self._headers())
@@ -90,5 +88,5 @@ class Calls:
 
 
 def _matches(request: web.Request, tag: str) -> bool:
-    known = request.headers.get("If-None-Match")
-    return known is not None and any(part.strip().removeprefix("W/") in (tag, "*") for part in known.split(","))
+    lines = request.headers.getall("If-None-Match", ())
+    return any(part.strip().removeprefix("W/") in (tag, "*") for line in lines for part in line.split(","))

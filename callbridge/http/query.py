@@ -8,9 +8,11 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import Any, Final
+from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
 from multidict import MultiMapping
+from yarl import URL
 
 from callbridge.http.failures import invalid_parameter
 from callbridge.mirror import Entry, Listing, list_body
@@ -90,8 +92,9 @@ class Query(msgspec.Struct, frozen=True):
         return bool(self.filters or self.text)
 
 
-def parse(parameters: MultiMapping[str], *, counting: bool = False) -> Query:
+def parse(url: URL, *, counting: bool = False) -> Query:
     """The query string of `/v1/call`, or of `/v1/call/count`. Raises Failure 400 that names the parameter."""
+    parameters = _decoded(url)
     given: dict[str, Any] = {}
     filters = []
     used: set[str] = set()
@@ -111,6 +114,17 @@ def parse(parameters: MultiMapping[str], *, counting: bool = False) -> Query:
         given |= reader(name, values[0])
     touched = {*used, given.get("sort", ""), given.get("by", ""), *given.get("fields", ())}
     return Query(filters=tuple(filters), ages=not touched.isdisjoint(CLOCK_FIELDS), **given)
+
+
+def _decoded(url: URL) -> MultiMapping[str]:
+    # yarl reads bytes that are no UTF-8 as U+FFFD, which a row may hold as well: it would match what was never asked.
+    if "\ufffd" in url.query_string:
+        for parameter in url.raw_query_string.split("&"):
+            try:
+                unquote_to_bytes(parameter).decode()
+            except UnicodeDecodeError:
+                raise invalid_parameter(unquote(parameter.partition("=")[0]), "is not UTF-8") from None
+    return url.query
 
 
 def select(listing: Listing, query: Query, now_us: int) -> list[Entry]:
@@ -187,7 +201,8 @@ def _contains(record: Record, text: str) -> bool:
 
 
 def _number(name: str, value: str, least: int, most: int) -> int:
-    if not value.isascii() or not value.isdecimal() or not least <= int(value[:12]) <= most:
+    # Ten digits hold every bound, and int() fails for thousands.
+    if not value.isascii() or not value.isdecimal() or len(value) > 10 or not least <= int(value) <= most:
         raise invalid_parameter(name, f"must be a whole number from {least} to {most}")
     return int(value)
 

@@ -1,0 +1,403 @@
+"""What readers see of the calls, and what of it stays as it was while nothing changes."""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from callbridge import mirror as mirror_module
+from callbridge.mirror import EVERY_TENANT, MAX_ENDED, REMEMBER_ENDED_FOR, Mirror
+from callbridge.records import Ended, Record, Row
+
+SAMPLE_ID = "01b7d166-b564-42ec-80a1-4ad343225934"
+BEGAN = datetime(2021, 6, 8, 17, 37, 37, tzinfo=UTC)
+SAMPLE = Record(
+    SAMPLE_ID,
+    "test.tel4vn.com",
+    "2021-06-08 17:37:37",
+    "0899123456",
+    "outbound",
+    "1.2.3.4",
+    "101",
+    "CS_EXECUTE",
+    tenant="test.tel4vn.com",
+    switch="pbx",
+    callstate="ACTIVE",
+    source_name="Agent 101",
+    answered_time=None,
+    parked_until=None,
+    recording=None,
+    queue=None,
+    legs=(),
+    monitors=(),
+    ids=(),
+    created_us=int(BEGAN.timestamp()) * 1_000_000,
+    answered_us=0,
+    hold_us=0,
+    hold_since_us=0,
+)
+"""The call that stands in the contract."""
+
+
+def record(call_id: str, second: int = 0, **changes: Any) -> Record:
+    """A call that began `second` seconds after the sample; what `changes` does not say is as there."""
+    if "tenant" in changes:
+        changes.setdefault("context", changes["tenant"] or "public")
+    changes.setdefault("created_us", SAMPLE.created_us + second * 1_000_000)
+    changes.setdefault("created_time", f"{BEGAN + timedelta(seconds=second):%Y-%m-%d %H:%M:%S}")
+    return msgspec.structs.replace(SAMPLE, call_id=call_id, **changes)
+
+
+def ended(call_id: str, tenant: str | None = "a.example", ids: tuple[str, ...] = ()) -> Ended:
+    return Ended(call_id, tenant, ids, "2021-06-08 17:40:00", "NORMAL_CLEARING")
+
+
+def change(
+    mirror: Mirror,
+    *updated: Record,
+    gone: Iterable[str] = (),
+    ended: Iterable[Ended] = (),
+    switch: str = "pbx",
+    now: float = 0.0,
+) -> None:
+    mirror.apply(switch, updated, gone, ended, now)
+
+
+def filled(*records: Record) -> Mirror:
+    mirror = Mirror(["pbx"])
+    change(mirror, *records)
+    return mirror
+
+
+def listed(mirror: Mirror, tenant: str | None) -> list[str]:
+    return [entry.record.call_id for entry in mirror.listing(tenant)]
+
+
+def body(mirror: Mirror, tenant: str | None) -> Any:
+    return json.loads(mirror.listing(tenant).body(complete=True))
+
+
+def versions(mirror: Mirror, tenant: str | None) -> tuple[int, int]:
+    listing = mirror.listing(tenant)
+    return listing.version, listing.rows_version
+
+
+# What is listed.
+
+
+def test_a_call_is_listed_for_its_tenant_and_for_all_and_for_nobody_else() -> None:
+    mirror = filled(record("a", tenant="a.example"), record("b", tenant="b.example"))
+    assert listed(mirror, "a.example") == ["a"]
+    assert listed(mirror, "b.example") == ["b"]
+    assert listed(mirror, EVERY_TENANT) == ["a", "b"]
+    assert listed(mirror, "c.example") == []
+
+
+def test_a_call_of_no_tenant_is_in_the_list_of_all_only() -> None:
+    mirror = filled(record("a", tenant=None))
+    assert listed(mirror, EVERY_TENANT) == ["a"]
+    assert listed(mirror, "public") == []
+    assert listed(mirror, "") == []
+
+
+def test_the_body_is_the_one_of_the_contract() -> None:
+    mirror = filled(SAMPLE)
+    assert mirror.listing("test.tel4vn.com").body(complete=True) == (
+        b'{"data":[{"call_id":"01b7d166-b564-42ec-80a1-4ad343225934","context":"test.tel4vn.com",'
+        b'"created_time":"2021-06-08 17:37:37","destination":"0899123456","direction":"outbound","ip":"1.2.3.4",'
+        b'"source":"101","state":"CS_EXECUTE"}],"total":1,"complete":true}'
+    )
+    assert mirror.listing("nobody").body(complete=False) == b'{"data":[],"total":0,"complete":false}'
+
+
+def test_an_update_takes_the_place_of_what_was_there() -> None:
+    mirror = filled(record("a", 1), record("b", 2))
+    change(mirror, record("a", 1, state="CS_PARK"))
+    assert [(row["call_id"], row["state"]) for row in body(mirror, EVERY_TENANT)["data"]] == [
+        ("a", "CS_PARK"),
+        ("b", "CS_EXECUTE"),
+    ]
+    assert len(mirror.listing(EVERY_TENANT)) == 2
+
+
+def test_a_call_that_is_gone_is_nowhere() -> None:
+    mirror = filled(record("a", 1, ids=("a2",)), record("b", 2))
+    change(mirror, gone=["a"])
+    assert listed(mirror, EVERY_TENANT) == listed(mirror, "test.tel4vn.com") == ["b"]
+    assert body(mirror, "test.tel4vn.com")["total"] == 1
+    assert mirror.find("a", EVERY_TENANT) is None
+    assert mirror.find("a2", EVERY_TENANT) is None
+    assert mirror.calls("pbx") == 1
+
+
+def test_a_call_that_was_never_there_may_go() -> None:
+    mirror = filled(record("a"))
+    before = versions(mirror, EVERY_TENANT)
+    change(mirror, gone=["x"])
+    assert listed(mirror, EVERY_TENANT) == ["a"]
+    assert versions(mirror, EVERY_TENANT) == before
+
+
+def test_a_call_that_went_may_come_again_in_the_same_change() -> None:
+    mirror = filled(record("a", state="CS_EXECUTE"))
+    change(mirror, record("a", state="CS_PARK"), gone=["a"])
+    assert [row["state"] for row in body(mirror, EVERY_TENANT)["data"]] == ["CS_PARK"]
+
+
+# The order.
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3, 4), (4, 3, 2, 1), (3, 1, 4, 2), (2, 4, 1, 3)])
+def test_the_oldest_call_comes_first_in_whatever_order_calls_become_known(order: tuple[int, ...]) -> None:
+    mirror = Mirror(["pbx"])
+    for place, second in enumerate(order, 1):
+        change(mirror, record(f"{second}", second))
+        assert listed(mirror, EVERY_TENANT) == [f"{known}" for known in sorted(order[:place])]
+    assert listed(mirror, "test.tel4vn.com") == ["1", "2", "3", "4"]
+
+
+def test_calls_that_began_at_once_are_listed_as_they_became_known() -> None:
+    mirror = filled(record("b", 1), record("a", 1), record("c", 0))
+    assert listed(mirror, EVERY_TENANT) == ["c", "b", "a"]
+
+
+def test_a_call_that_turns_out_to_be_older_moves_up() -> None:
+    mirror = filled(record("a", 1), record("b", 2))
+    assert [row["call_id"] for row in body(mirror, "test.tel4vn.com")["data"]] == ["a", "b"]
+    change(mirror, record("b", 0))
+    assert listed(mirror, EVERY_TENANT) == ["b", "a"]
+    assert [row["call_id"] for row in body(mirror, "test.tel4vn.com")["data"]] == ["b", "a"]
+
+
+def test_it_moves_up_also_where_the_seconds_that_are_shown_stay_the_same() -> None:
+    mirror = filled(record("a", created_us=SAMPLE.created_us + 5), record("b", created_us=SAMPLE.created_us + 9))
+    assert [row["call_id"] for row in body(mirror, EVERY_TENANT)["data"]] == ["a", "b"]
+    change(mirror, record("b", created_us=SAMPLE.created_us))
+    assert [row["call_id"] for row in body(mirror, EVERY_TENANT)["data"]] == ["b", "a"]
+
+
+def test_after_the_newest_has_gone_the_order_still_holds() -> None:
+    mirror = filled(record("a", 1), record("z", 9))
+    change(mirror, gone=["z"])
+    change(mirror, record("c", 3), record("b", 2))
+    assert listed(mirror, EVERY_TENANT) == ["a", "b", "c"]
+
+
+# What is kept, and the versions.
+
+
+def test_the_body_is_the_same_object_until_a_row_of_that_tenant_changes() -> None:
+    mirror = filled(record("a", tenant="a.example"), record("b", tenant="b.example"))
+    listing = mirror.listing("a.example")
+    kept = listing.body(complete=True)
+    assert listing.body(complete=True) is kept
+    change(mirror, record("b", tenant="b.example", state="CS_PARK"), record("c", tenant="b.example"))
+    change(mirror, gone=["c"])
+    assert listing.body(complete=True) is kept
+    change(mirror, record("a", tenant="a.example", source_name="Somebody else"))
+    assert listing.body(complete=True) is kept
+    change(mirror, record("a", tenant="a.example", state="CS_PARK"))
+    assert listing.body(complete=True) != kept
+
+
+def test_the_body_says_at_once_whether_it_is_complete() -> None:
+    listing = filled(record("a")).listing(EVERY_TENANT)
+    assert [json.loads(listing.body(complete))["complete"] for complete in (True, False, True)] == [True, False, True]
+
+
+@pytest.mark.parametrize("field", Row.__struct_fields__[1:])
+def test_the_version_of_the_rows_moves_with_every_field_of_the_row(field: str) -> None:
+    mirror = filled(record("a"))
+    version, rows_version = versions(mirror, "test.tel4vn.com")
+    changed = {field: "another"}
+    change(mirror, msgspec.structs.replace(record("a"), **changed))
+    assert versions(mirror, "test.tel4vn.com") == (version + 1, rows_version + 1)
+    assert versions(mirror, EVERY_TENANT) == (version + 1, rows_version + 1)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"callstate": "HELD"}, {"source_name": "B"}, {"queue": "q"}, {"ids": ("x",)}, {"answered_us": 7}, {"hold_us": 7}],
+)
+def test_what_no_row_shows_moves_only_the_version_of_everything(more: dict[str, Any]) -> None:
+    mirror = filled(record("a"))
+    version, rows_version = versions(mirror, "test.tel4vn.com")
+    change(mirror, record("a", **more))
+    assert versions(mirror, "test.tel4vn.com") == (version + 1, rows_version)
+    assert versions(mirror, EVERY_TENANT) == (version + 1, rows_version)
+
+
+def test_both_versions_move_when_a_call_comes_or_goes() -> None:
+    mirror = Mirror(["pbx"])
+    seen = [versions(mirror, EVERY_TENANT)]
+    change(mirror, record("a"))
+    seen.append(versions(mirror, EVERY_TENANT))
+    change(mirror, gone=["a"])
+    seen.append(versions(mirror, EVERY_TENANT))
+    assert len({version for version, _ in seen}) == len({rows_version for _, rows_version in seen}) == 3
+
+
+def test_another_tenants_changes_move_no_version_of_this_one() -> None:
+    mirror = filled(record("a", tenant="a.example"), record("b", tenant="b.example"))
+    before = versions(mirror, "a.example")
+    change(mirror, record("b", tenant="b.example", state="CS_PARK"), record("c", tenant="c.example"))
+    change(mirror, record("d", tenant=None), gone=["b", "c"])
+    assert versions(mirror, "a.example") == before
+
+
+def test_two_lists_are_never_taken_for_each_other() -> None:
+    mirror = filled(record("a", tenant="a.example"), record("b", tenant="b.example"))
+    assert versions(mirror, "a.example") == versions(mirror, "b.example")
+    serials = {mirror.listing(tenant).serial for tenant in ("a.example", "b.example", "nobody", EVERY_TENANT)}
+    assert len(serials) == 4
+
+
+def test_a_call_that_moves_to_another_tenant_leaves_the_first_one() -> None:
+    mirror = filled(record("a", tenant=None), record("b", 1, tenant="a.example"))
+    change(mirror, record("a", tenant="a.example"))
+    assert listed(mirror, "a.example") == listed(mirror, EVERY_TENANT) == ["a", "b"]
+    before, kept = versions(mirror, "a.example"), mirror.listing("a.example").body(complete=True)
+    change(mirror, record("a", tenant="b.example"))
+    assert listed(mirror, "a.example") == ["b"]
+    assert listed(mirror, "b.example") == ["a"]
+    assert listed(mirror, EVERY_TENANT) == ["a", "b"]
+    assert all(after > then for after, then in zip(versions(mirror, "a.example"), before, strict=True))
+    assert mirror.listing("a.example").body(complete=True) != kept
+    assert mirror.find("a", "a.example") is None
+    assert mirror.find("a", "b.example") == record("a", tenant="b.example")
+
+
+# By which ids a call is found.
+
+
+def test_a_call_is_found_by_its_id_and_by_every_other_one() -> None:
+    mirror = filled(record("a", ids=("a2", "a3")), record("b"))
+    assert {mirror.find(call_id, EVERY_TENANT) for call_id in ("a", "a2", "a3")} == {record("a", ids=("a2", "a3"))}
+    assert mirror.find("x", EVERY_TENANT) is None
+
+
+def test_an_id_that_a_call_has_no_more_finds_nothing() -> None:
+    mirror = filled(record("a", ids=("a2", "a3")))
+    change(mirror, record("a", ids=("a3", "a4")))
+    assert mirror.find("a2", EVERY_TENANT) is None
+    assert mirror.find("a3", EVERY_TENANT) == mirror.find("a4", EVERY_TENANT) == record("a", ids=("a3", "a4"))
+
+
+@pytest.mark.parametrize("first", ["giver", "taker"])
+def test_a_leg_that_moves_to_another_call_finds_that_one(first: str) -> None:
+    mirror = filled(record("a", ids=("x",)), record("b"))
+    moved = [record("a"), record("b", ids=("x",))]
+    change(mirror, *(moved if first == "giver" else reversed(moved)))
+    assert mirror.find("x", EVERY_TENANT) == record("b", ids=("x",))
+    change(mirror, gone=["a"])
+    assert mirror.find("x", EVERY_TENANT) == record("b", ids=("x",))
+
+
+def test_calls_that_become_one_are_found_by_both_ids_and_a_split_parts_them_again() -> None:
+    mirror = filled(record("a", ids=("a2",)), record("b", 1, ids=("b2",)))
+    change(mirror, record("a", ids=("a2", "b2", "b")), gone=["b"])
+    assert listed(mirror, EVERY_TENANT) == ["a"]
+    assert {mirror.find(call_id, EVERY_TENANT) for call_id in ("a", "a2", "b", "b2")} == {
+        record("a", ids=("a2", "b2", "b"))
+    }
+    change(mirror, record("b", 1, ids=("b2",)), record("a", ids=("a2",)))
+    assert {mirror.find(call_id, EVERY_TENANT) for call_id in ("b", "b2")} == {record("b", 1, ids=("b2",))}
+
+
+def test_no_id_finds_another_tenants_call() -> None:
+    mirror = filled(record("a", ids=("a2",), tenant="a.example"), record("n", ids=("n2",), tenant=None))
+    for call_id in ("a", "a2", "n", "n2"):
+        assert mirror.find(call_id, EVERY_TENANT) is not None
+        assert mirror.find(call_id, "b.example") is None
+    assert mirror.find("n", "public") is None
+    assert mirror.find("a2", "a.example") is not None
+
+
+# Calls that ended.
+
+
+def test_a_call_that_ended_is_remembered_by_every_id_for_the_time_it_says() -> None:
+    mirror = Mirror(["pbx"])
+    change(mirror, ended=[ended("a", ids=("a2",))], now=1000.0)
+    until = 1000.0 + REMEMBER_ENDED_FOR
+    for call_id in ("a", "a2"):
+        assert mirror.find_ended(call_id, "a.example", 1000.0) == ended("a", ids=("a2",))
+        assert mirror.find_ended(call_id, EVERY_TENANT, until) == ended("a", ids=("a2",))
+        assert mirror.find_ended(call_id, EVERY_TENANT, until + 0.001) is None
+    assert mirror.find_ended("x", EVERY_TENANT, 1000.0) is None
+
+
+def test_a_later_end_does_not_bring_an_earlier_one_back_nor_cut_it_short() -> None:
+    mirror = Mirror(["pbx"])
+    change(mirror, ended=[ended("a")], now=0.0)
+    change(mirror, ended=[ended("b")], now=200.0)
+    assert mirror.find_ended("a", EVERY_TENANT, 250.0) == ended("a")
+    change(mirror, ended=[ended("c")], now=400.0)
+    assert mirror.find_ended("a", EVERY_TENANT, 400.0) is None
+    assert mirror.find_ended("b", EVERY_TENANT, 400.0) == ended("b")
+
+
+def test_a_call_that_ended_again_is_remembered_from_then_on() -> None:
+    mirror = Mirror(["pbx"])
+    change(mirror, ended=[ended("a"), ended("b")], now=0.0)
+    change(mirror, ended=[ended("a", tenant="b.example")], now=200.0)
+    change(mirror, ended=[ended("c")], now=400.0)
+    assert mirror.find_ended("a", "b.example", 400.0) == ended("a", tenant="b.example")
+    assert mirror.find_ended("a", "a.example", 400.0) is None
+    assert mirror.find_ended("b", EVERY_TENANT, 400.0) is None
+
+
+def test_no_tenant_learns_of_the_end_of_anothers_call() -> None:
+    mirror = Mirror(["pbx"])
+    change(mirror, ended=[ended("a"), ended("n", tenant=None)])
+    assert mirror.find_ended("a", "b.example", 0.0) is None
+    assert mirror.find_ended("n", "b.example", 0.0) is None
+    assert mirror.find_ended("n", EVERY_TENANT, 0.0) == ended("n", tenant=None)
+
+
+def test_only_so_many_ends_are_remembered_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_ENDED >= 10_000
+    monkeypatch.setattr(mirror_module, "MAX_ENDED", 3)
+    mirror = Mirror(["pbx"])
+    for number in range(10):
+        change(mirror, ended=[ended(f"{number}")], now=number / 1000)
+    known = [number for number in range(10) if mirror.find_ended(f"{number}", EVERY_TENANT, 1.0)]
+    assert known == [7, 8, 9]
+
+
+# Switches.
+
+
+def test_the_calls_of_each_switch_come_and_go_by_themselves() -> None:
+    mirror = Mirror(["east", "west"])
+    change(mirror, record("a", switch="east", tenant="a.example", ids=("a2",)), switch="east")
+    change(mirror, record("b", 1, switch="west", tenant="a.example"), switch="west")
+    change(mirror, record("c", 2, switch="west", tenant="b.example"), switch="west")
+    change(mirror, gone=["a", "a2"], switch="west")
+    assert listed(mirror, "a.example") == ["a", "b"]
+    assert mirror.find("a2", "a.example") is not None
+    assert (mirror.calls("east"), mirror.calls("west"), mirror.calls("north")) == (1, 2, 0)
+    assert [mirror.calls_of("west", tenant) for tenant in ("a.example", "b.example", "c", EVERY_TENANT)] == [1, 1, 0, 2]
+    assert mirror.calls_of("east", "b.example") == 0
+
+
+def test_the_lists_are_complete_only_while_every_switch_is_live() -> None:
+    mirror = Mirror(["east", "west"])
+    assert not mirror.complete
+    mirror.switches["east"].state = "live"
+    assert not mirror.complete
+    mirror.switches["west"].state = "live"
+    assert mirror.complete
+    mirror.switches["east"].state = "stale"
+    assert not mirror.complete
+
+
+def test_what_it_is_shows_in_a_debugger() -> None:
+    mirror = filled(record("a", tenant="a.example"), record("b", tenant="b.example"))
+    assert repr(mirror) == "<Mirror 2 calls of 2 tenants>"
+    assert repr(mirror.listing("a.example")) == "<Listing 1 calls, version 1>"
+    assert [repr(entry) for entry in mirror.listing("a.example")] == ["<Entry a>"]
+    assert repr(mirror.switches["pbx"]) == "<SwitchStatus pbx down>"
