@@ -1,0 +1,102 @@
+"""An event socket that sends bytes as they are, as fast as they are read: the sender of the recordings."""
+
+import re
+import socket
+import threading
+from typing import Final
+
+from bench.processes import Failed
+from tests.recorded import load
+
+CORE_UUID: Final = "0b16e1f5-0000-4000-8000-000000000000"
+_CREATE: Final = re.compile(rb"Event-Name\"?: ?\"?CHANNEL_CREATE")
+_NOBODY: Final = b"\n0 total.\n"
+
+
+class Played:
+    """The event frames of the recording `load_a` (400 real calls), as event-json or event-plain."""
+
+    def __init__(self, form: str) -> None:
+        self.frames: list[bytes] = []
+        self.calls: list[str] = []
+        """The ids of its calls: the uuids of the legs that began them."""
+        self.created: dict[int, str] = {}
+        """Index of a frame -> the channel that begins in it."""
+        for frame in load(f"load_a.{form}").frames:
+            if not frame.is_event:
+                continue
+            if _CREATE.search(frame.body, 0, 80):
+                event = frame.event
+                self.created[len(self.frames)] = event["Unique-ID"]
+                if event["Call-Direction"] == "inbound":
+                    self.calls.append(event["Unique-ID"])
+            self.frames.append(frame.wire)
+
+    def another(self, number: int) -> tuple[str, bytes]:
+        """One more call that begins: its id, and the frame that says so."""
+        first = next(index for index, uuid in self.created.items() if uuid == self.calls[0])
+        uuid = f"{number:08x}-0000-4000-8000-000000000000"
+        return uuid, self.frames[first].replace(self.calls[0].encode(), uuid.encode())
+
+
+class EventSocket:
+    """The server, in threads. It plays to whoever has subscribed to the events of channels."""
+
+    def __init__(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        self._listener: socket.socket | None = None
+        self._subscribed = threading.Event()
+        self._open: list[socket.socket] = [self._server]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> "EventSocket":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in self._open:
+            connection.close()
+
+    def play(self, data: bytes) -> None:
+        """Send bytes to the listener. Returns when the kernel has taken all of them."""
+        if not self._subscribed.wait(60) or self._listener is None:
+            raise Failed("nobody subscribed to the events")
+        self._listener.sendall(data)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._open.append(connection)
+            threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
+
+    def _converse(self, connection: socket.socket) -> None:
+        unread = b""
+        try:
+            connection.sendall(b"Content-Type: auth/request\n\n")
+            while data := connection.recv(65536):
+                *commands, unread = (unread + data).split(b"\n\n")
+                for command in commands:
+                    self._obey(connection, command.decode())
+        except OSError:
+            pass
+
+    def _obey(self, connection: socket.socket, command: str) -> None:
+        line, *headers = command.split("\n")
+        word, _, rest = line.partition(" ")
+        if word == "api":
+            text = {"global_getvar core_uuid": CORE_UUID}.get(rest, "-ERR no reply\n").encode()
+            connection.sendall(b"Content-Type: api/response\nContent-Length: %d\n\n%b" % (len(text), text))
+        elif word == "bgapi":
+            job = headers[0].partition(": ")[2].encode()
+            connection.sendall(b"Content-Type: command/reply\nReply-Text: +OK Job-UUID: %b\n\n" % job)
+            event = b"Event-Name: BACKGROUND_JOB\nJob-UUID: %b\nContent-Length: %d\n\n" % (job, len(_NOBODY)) + _NOBODY
+            connection.sendall(b"Content-Length: %d\nContent-Type: text/event-plain\n\n%b" % (len(event), event))
+        else:
+            connection.sendall(b"Content-Type: command/reply\nReply-Text: +OK accepted\n\n")
+            if word == "event" and rest.split()[-1] != "BACKGROUND_JOB":
+                self._listener = connection
+                self._subscribed.set()

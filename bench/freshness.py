@@ -1,0 +1,70 @@
+"""How long after its first event a call can be read over HTTP, at 1,000 events a second.
+
+The clock starts before the event is written to the socket and stops when the first answer that shows the call has been
+read. A client in a process of its own asks for that call back to back from the moment of the write on, so the figure
+holds at least one round trip, and the client asks for nothing between two samples.
+"""
+
+import random
+import time
+from typing import Final
+
+from bench.eventsocket import EventSocket, Played
+from bench.processes import AUTHORIZATION, Child, Daemon, Failed, python
+from bench.report import Line
+
+RATE: Final = 1000.0
+"""Events a second, at times that chance chooses (Poisson)."""
+
+BACKGROUND: Final = 10_000
+"""Calls that are up all the time."""
+
+P99_MS: Final = 10.0
+
+
+def run() -> list[Line]:
+    """Measure one call at 10,000 live calls, and the list itself with the recording's own calls."""
+    played = Played("json")
+    return [
+        _measure(played, BACKGROUND, f"freshness: one call, {BACKGROUND:,} live"),
+        _measure(played, 0, "freshness: the list, some 70 live"),
+    ]
+
+
+def _measure(played: Played, background: int, what: str) -> Line:
+    ids = "legs" if background else "list"
+    with EventSocket() as server, Daemon(server.port) as daemon, python("bench.children.watch", daemon.port) as client:
+        server.play(b"".join(played.another(number)[1] for number in range(background)))
+        while background and daemon.client.get(f"/v1/call/{played.another(background - 1)[0]}").status != 200:
+            time.sleep(0.1)
+        client.tell(f"{AUTHORIZATION['Authorization']} {ids}")
+        client.wait_for("ready")
+        cpu, began = daemon.cpu, time.monotonic()
+        samples = _play(server, played, client, legs=bool(background))
+        seconds = time.monotonic() - began
+        share = (daemon.cpu - cpu) / seconds
+        client.tell("end")
+        delays = sorted(float(text) for text in client.wait_for("done").split()[1:])
+    if len(delays) != samples:
+        raise Failed(f"{len(delays)} of {samples} calls were seen")
+    p50, p99 = delays[len(delays) // 2], delays[int(len(delays) * 0.99)]
+    rate = len(played.frames) / seconds
+    load = f"{samples} calls, {rate:,.0f} events/s, CPU {share:.0%}"
+    figure = f"p50 {p50:.2f}, p99 {p99:.2f}, max {delays[-1]:.2f} ms ({load})"
+    return Line(what, figure, target=f"p99 < {P99_MS:g} ms", ok=p99 < P99_MS and rate > 0.97 * RATE)
+
+
+def _play(server: EventSocket, played: Played, client: Child, *, legs: bool) -> int:
+    """Send the recording at the rate, and tell the client of every call that begins (or leg). Returns how many."""
+    chance, samples, due = random.Random(0), 0, time.monotonic()
+    calls = set(played.calls)
+    for index, frame in enumerate(played.frames):
+        due += chance.expovariate(RATE)
+        time.sleep(max(0.0, due - time.monotonic()))
+        uuid = played.created.get(index, "")
+        written = time.monotonic_ns()
+        server.play(frame)
+        if uuid and (legs or uuid in calls):
+            client.tell(f"{uuid} {written}")
+            samples += 1
+    return samples

@@ -1,0 +1,47 @@
+"""What was measured, on what, as one table."""
+
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from bench.peers import WANTED
+
+_HEAD: Final = ("what", "figure", "ratio", "target", "")
+_VERSIONS: Final = ("callbridge", "aiohttp", "msgspec", "uvloop")
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One line of the table. `ok` is None where there is no target."""
+
+    what: str
+    figure: str
+    ratio: str = ""
+    target: str = ""
+    ok: bool | None = None
+
+
+def table(lines: Sequence[Line]) -> str:
+    """The lines, in columns."""
+    verdicts = {True: "ok", False: "MISSED", None: ""}
+    rows = [_HEAD, *((line.what, line.figure, line.ratio, line.target, verdicts[line.ok]) for line in lines)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    padded = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([padded[0], "-" * (sum(widths) + 2 * len(widths) - 2), *padded[1:]])
+
+
+def machine() -> str:
+    """What it was measured on."""
+    described = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(": ")[2] for line in described if line.startswith("model name")), platform.machine())
+    ours = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
+    peers = ", ".join(wanted.replace("==", " ") for wanted in WANTED)
+    load, _, _ = os.getloadavg()
+    return (
+        f"{model}, {os.cpu_count()} cores, Linux {platform.release()}, load at the end {load:.1f}\n"
+        f"Python {platform.python_version()}, {ours}; {peers}"
+    )
