@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tests.real.switches import PASSWORD, TENANTS, RealSwitch
 
-TALK: Final = "'playback:tone_stream://%(1000000,0,500);loops=-1' inline"
+TALK: Final = "'m:^:playback:tone_stream://%(1000000,0,500);loops=-1' inline"
 """What a calling phone does once it is answered."""
 
 
