@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -14,7 +14,7 @@ from callbridge.http.query import Query, answer, count, full, parse
 from callbridge.mirror import Mirror
 
 AGE_HEADER: Final = "Callbridge-Age"
-"""Seconds since the switch that has been silent longest last said anything: how old the oldest data can be."""
+"""Seconds since the switch asked for that has been silent longest last spoke: how old the oldest data can be."""
 
 _NO_QUERY: Final = Query()
 _HEADERS: Final = {"Cache-Control": "private, no-cache"}
@@ -39,7 +39,7 @@ class Calls:
         """GET /v1/call"""
         query = parse(request.rel_url) if request.query_string else _NO_QUERY
         listing, complete = self._mirror.listing(caller.tenant), self._complete(query)
-        headers = self._headers()
+        headers = self._headers(query.switches)
         if not query.ages:
             version = listing.version if query.fields or query.selects or query.sort else listing.rows_version
             headers["ETag"] = tag = f'"{self._run}-{listing.serial}-{version}-{complete:d}"'
@@ -56,7 +56,7 @@ class Calls:
         query = parse(request.rel_url, counting=True)
         complete = self._complete(query)
         body = count(self._mirror.listing(caller.tenant), query, complete, self._wall_clock())
-        return web.Response(body=body, content_type=JSON, headers=self._headers())
+        return web.Response(body=body, content_type=JSON, headers=self._headers(query.switches))
 
     async def one(self, request: web.Request, caller: Caller) -> web.Response:
         """GET /v1/call/{call_id}"""
@@ -64,7 +64,7 @@ class Calls:
         record = self._mirror.find(call_id, caller.tenant)
         if record is not None:
             body = msgspec.json.encode({"data": full(record, self._wall_clock())})
-            return web.Response(body=body, content_type=JSON, headers=self._headers())
+            return web.Response(body=body, content_type=JSON, headers=self._headers((record.switch,)))
         ended = self._mirror.find_ended(call_id, caller.tenant, self._clock())
         if ended is not None:
             message = f"this call ended at {ended.ended_time} ({ended.cause or 'the switch gave no cause'})"
@@ -72,16 +72,20 @@ class Calls:
         raise Failure(404, "CALL_NOT_FOUND", "there is no live call of this id; GET /v1/call lists them")
 
     def _complete(self, query: Query) -> bool:
-        complete = self._mirror.complete
-        if query.require_live and not complete:
-            late = [switch.name for switch in self._mirror.switches.values() if switch.state != "live"]
+        """Whether every switch asked for is live; one that is not known is not."""
+        known = self._mirror.switches
+        late = [name for name in query.switches or known if name not in known or known[name].state != "live"]
+        if query.require_live and late:
             message = f"not every switch is live ({', '.join(late)}); try again, or ask without require=live"
             raise Failure(503, "SWITCH_UNAVAILABLE", message, headers={"Retry-After": "2"})
-        return complete
+        return not late
 
-    def _headers(self) -> dict[str, str]:
+    def _headers(self, switches: Sequence[str]) -> dict[str, str]:
+        """What stands above an answer from these switches; none named: from all."""
         headers = dict(_HEADERS)
-        seen = [switch.seen for switch in self._mirror.switches.values() if switch.seen is not None]
+        known = self._mirror.switches
+        asked = [known[name] for name in switches or known if name in known]
+        seen = [switch.seen for switch in asked if switch.seen is not None]
         if seen:
             headers[AGE_HEADER] = f"{max(0.0, self._clock() - min(seen)):.3f}"
         return headers

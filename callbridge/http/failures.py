@@ -25,7 +25,9 @@ class Failure(Exception):
     def response(self) -> web.Response:
         """The answer: `{"status":"fail","error":CODE,"message":"…"}`."""
         body = {"status": "fail", "error": self.code, "message": self.message, **self.more}
-        return web.Response(status=self.status, body=msgspec.json.encode(body), content_type=JSON, headers=self.headers)
+        # Browsers keep a 410 for ever where nothing forbids it.
+        headers = {"Cache-Control": "no-store", **(self.headers or {})}
+        return web.Response(status=self.status, body=msgspec.json.encode(body), content_type=JSON, headers=headers)
 
 
 def invalid_parameter(name: str, message: str) -> Failure:

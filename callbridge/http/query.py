@@ -82,6 +82,8 @@ class Query(msgspec.Struct, frozen=True):
     offset: int = 0
     fields: tuple[str, ...] = ()
     by: str = ""
+    switches: tuple[str, ...] = ()
+    """The only switches that are asked for; none named: all of them."""
     require_live: bool = False
     ages: bool = False
     """Whether the answer changes with the clock alone."""
@@ -105,6 +107,8 @@ def parse(url: URL, *, counting: bool = False) -> Query:
         used.add(name)
         if name in SINGLE_FIELDS:
             filters.append((FIELDS[name], frozenset(values)))
+            if name == "switch":
+                given["switches"] = tuple(dict.fromkeys(values))
             continue
         reader = (_COUNT_READERS if counting else _LIST_READERS).get(name)
         if reader is None:
@@ -118,7 +122,7 @@ def parse(url: URL, *, counting: bool = False) -> Query:
 
 def _decoded(url: URL) -> MultiMapping[str]:
     # yarl reads bytes that are no UTF-8 as U+FFFD, which a row may hold as well: it would match what was never asked.
-    if "\ufffd" in url.query_string:
+    if "%" in url.raw_query_string:
         for parameter in url.raw_query_string.split("&"):
             try:
                 unquote_to_bytes(parameter).decode()
@@ -257,7 +261,9 @@ _LIST_READERS: Final = {
 
 
 def _hint(name: str, counting: bool) -> str:
-    readers = _COUNT_READERS if counting else _LIST_READERS
+    readers, others = (_COUNT_READERS, _LIST_READERS) if counting else (_LIST_READERS, _COUNT_READERS)
+    if name in others:
+        return f" here; it is one of {'/v1/call' if counting else '/v1/call/count'}"
     if near := difflib.get_close_matches(name, [*SINGLE_FIELDS, *readers], 1):
         return f"; do you mean {near[0]!r}?"
     return f"; there are {', '.join([*readers, *SINGLE_FIELDS])}"

@@ -1,0 +1,136 @@
+"""The API before a mirror that a test fills, and a client of it. Its clocks stand still until the test moves them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from multidict import CIMultiDict
+from yarl import URL
+
+from callbridge.config import Config, Http, Switch, Token
+from callbridge.http.app import make_app
+from callbridge.mirror import Mirror
+from callbridge.store import MemoryStore, Store
+from tests.http.samples import SAMPLE
+from tests.service import Clock
+
+EVERYTHING: Final = "a token for every tenant"
+OF_A: Final = "a token of a.example"
+OF_B: Final = "a token of b.example"
+NO_READER: Final = "a token that may only control"
+NAMED: Final = "Tên có dấu ✓"
+"""A token that is no ASCII."""
+
+TOKENS: Final = (
+    Token("everything", sha256(EVERYTHING.encode()).hexdigest(), ("read",)),
+    Token("a", sha256(OF_A.encode()).hexdigest(), ("read", "control"), "a.example"),
+    Token("b", sha256(OF_B.encode()).hexdigest(), ("read",), "b.example"),
+    Token("no-reader", sha256(NO_READER.encode()).hexdigest(), ("control", "monitor"), "a.example"),
+    Token("named", sha256(NAMED.encode()).hexdigest(), ("read",), "a.example"),
+)
+
+NOW: Final = 1_000.0
+"""What the writers' clock says."""
+
+AFTER: Final = 100
+"""Seconds since the sample call began, on the wall clock."""
+
+
+class Answer:
+    """What came back, as bytes and as JSON."""
+
+    def __init__(self, status: int, headers: CIMultiDict[str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status} {self.body[:300]!r}>"
+
+    @property
+    def json(self) -> Any:
+        assert self.headers["Content-Type"] == "application/json"
+        return json.loads(self.body)
+
+    @property
+    def data(self) -> Any:
+        assert self.status == 200, self
+        return self.json["data"]
+
+    @property
+    def ids(self) -> list[str]:
+        return [row["call_id"] for row in self.data]
+
+    def fails(self, status: int, code: str, message: str, **more: Any) -> None:
+        """It is this failure, word for word."""
+        assert self.status == status, self
+        assert self.json == {"status": "fail", "error": code, "message": message, **more}
+        assert list(self.json)[:3] == ["status", "error", "message"]
+        assert self.headers["Cache-Control"] == "no-store"
+
+
+class Api:
+    """A client, what it asks, and the clocks."""
+
+    def __init__(self, mirror: Mirror, server: TestServer, client: TestClient[Any, Any], clock: Clock) -> None:
+        self.mirror = mirror
+        self.clock = clock
+        self.wall_us = SAMPLE.created_us + AFTER * 1_000_000
+        self._server = server
+        self._client = client
+
+    async def get(self, path: str, token: str | None = EVERYTHING, *, method: str = "GET", **headers: str) -> Answer:
+        """Ask. `path` goes out as it is written; in the names of `headers` an underscore stands for a hyphen."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token is not None:
+            sent["Authorization"] = f"Bearer {token}"
+        url = URL(f"{self._server.make_url('/')}{path.removeprefix('/')}", encoded=True)
+        async with self._client.session.request(method, url, headers=sent) as response:
+            return Answer(response.status, CIMultiDict(response.headers), await response.read())
+
+    async def send(self, head: bytes, body: bytes = b"") -> Answer:
+        """Send these bytes with a Host and nothing else, for what no well-behaved client would."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._server.port)
+        writer.write(head + b"\r\nHost: api\r\nConnection: close\r\n\r\n" + body)
+        async with asyncio.timeout(20):
+            answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        top, _, content = answer.partition(b"\r\n\r\n")
+        status, *lines = top.decode().split("\r\n")
+        headers = CIMultiDict([(name, value) for name, _, value in (line.partition(": ") for line in lines)])
+        return Answer(int(status.split(" ")[1]), headers, content)
+
+
+@asynccontextmanager
+async def serving(
+    mirror: Mirror,
+    *,
+    origins: tuple[str, ...] = (),
+    store: Store | None = None,
+    prepare: Callable[[web.Application], object] | None = None,
+) -> AsyncIterator[Api]:
+    """The API on a port of its own. `prepare` may add to the application before it starts."""
+    config = Config(
+        switch=(Switch("pbx", "127.0.0.1:8021", password="ClueCon"),), token=TOKENS, http=Http(cors_origins=origins)
+    )
+    clock = Clock(NOW)
+    app = make_app(config, mirror, store or MemoryStore(), clock, lambda: api.wall_us)
+    if prepare is not None:
+        prepare(app)
+    server = TestServer(app)
+    async with TestClient(server) as client:
+        api = Api(mirror, server, client, clock)
+        yield api
+
+
+def live(mirror: Mirror, seen: float = NOW) -> Mirror:
+    """The mirror with every switch in sync, last heard of at `seen`."""
+    for switch in mirror.switches.values():
+        switch.state, switch.seen, switch.since, switch.error = "live", seen, seen, None
+    return mirror
