@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from callbridge.mirror import EVERY_TENANT, Mirror
 from callbridge.records import Record, Row
-from tests.http.samples import body, change, record, versions
+from tests.http.samples import change, record
+from tests.test_mirror import body, versions
 
 TENANTS = (None, "a.example", "b.example")
 CALLS = ("0", "1", "2", "3", "4")

@@ -5,12 +5,19 @@ The event-socket client here is a few lines of its own, so that callbridge is no
 
 import asyncio
 import json
+import time
+from itertools import count
+from pathlib import Path
 from typing import Any, Final
 
-from tests.real.switches import PASSWORD, TENANTS, RealSwitch
+from tests.real.hearing import tones_in
+from tests.real.switches import PASSWORD, REGISTERED, TENANTS, TONES, RealSwitch, tone
 
-TALK: Final = "'m:^:playback:tone_stream://%(1000000,0,500);loops=-1' inline"
-"""What a calling phone does once it is answered."""
+LISTEN_SECONDS: Final = 2
+"""How long at most is listened to what a phone hears; the switch counts whole seconds of its own clock."""
+
+AUDIBLE: Final = 40.0
+"""Strength of a tone that is there; what is not there is below 1 (measured)."""
 
 
 class Console:
@@ -51,16 +58,23 @@ class Console:
         self._writer.close()
 
 
+def talk(who: str) -> str:
+    """What a calling phone does once it is answered."""
+    return f"'m:^:playback:{tone(who)}' inline"
+
+
 class Rig:
     """Both switches, and the calls between them. A call is named by the calling phone's channel on `phones`."""
 
-    def __init__(self, pbx: Console, phones: Console) -> None:
+    def __init__(self, pbx: Console, phones: Console, folder: Path) -> None:
         self.pbx = pbx
         self.phones = phones
+        self._folder = folder
+        self._heard = count()
 
     @classmethod
     async def open(cls, pbx: RealSwitch, phones: RealSwitch) -> "Rig":
-        return cls(await Console.open(pbx.port), await Console.open(phones.port))
+        return cls(await Console.open(pbx.port), await Console.open(phones.port), phones.folder / "recordings")
 
     def close(self) -> None:
         self.pbx.close()
@@ -68,7 +82,7 @@ class Rig:
 
     async def registered(self) -> bool:
         text = await self.phones.api("sofia status gateway")
-        return text.count("REGED") == 12
+        return text.count("REGED") == len(TENANTS) * len(REGISTERED)
 
     async def channels(self) -> dict[str, dict[str, Any]]:
         """uuid -> row of `show channels`."""
@@ -82,20 +96,37 @@ class Rig:
     async def extension_calls(self, extension: int, number: str, tenant: str = TENANTS[0]) -> str:
         """An extension's phone dials a number."""
         caller = f"{{origination_caller_id_number={extension},origination_caller_id_name='Agent {extension}'}}"
-        return await self.phones.ok(f"originate {caller}sofia/gateway/{extension}-{tenant}/{number} {TALK}")
+        return await self.phones.ok(
+            f"originate {caller}sofia/gateway/{extension}-{tenant}/{number} {talk(str(extension))}"
+        )
 
     async def outsider_calls(self, extension: str, tenant: str = TENANTS[0], number: str = "0911222333") -> str:
         """Somebody outside calls an extension through the trunk."""
         dialled = f"{'02' if tenant == TENANTS[0] else '03'}12345678{extension}"
         caller = f"{{origination_caller_id_number={number}}}"
-        return await self.phones.ok(f"originate {caller}sofia/gateway/pbx/{dialled} {TALK}")
+        return await self.phones.ok(f"originate {caller}sofia/gateway/pbx/{dialled} {talk('outside')}")
 
     async def extension_begins(self, extension: int, number: str, tenant: str = TENANTS[0]) -> None:
         """An extension's phone dials, and nobody waits until it is answered."""
         caller = f"{{origination_caller_id_number={extension}}}"
-        await self.phones.api(f"bgapi originate {caller}sofia/gateway/{extension}-{tenant}/{number} {TALK}")
+        await self.phones.api(
+            f"bgapi originate {caller}sofia/gateway/{extension}-{tenant}/{number} {talk(str(extension))}"
+        )
 
     async def phone_of(self, extension: str) -> str:
         """The channel, on `phones`, of the phone that was called as `extension`."""
         rows = json.loads(await self.phones.api("show channels as json")).get("rows", [])
         return str(next(row["uuid"] for row in rows if row["dest"] == extension and row["direction"] == "inbound"))
+
+    async def hears(self, phone: str) -> set[str]:
+        """Whose tones the phone with that channel on `phones` hears now."""
+        path = self._folder / f"{phone}-{next(self._heard)}.wav"
+        await self.phones.ok(f"uuid_setvar {phone} RECORD_READ_ONLY true")
+        await self.phones.ok(f"uuid_record {phone} start {path} {LISTEN_SECONDS}")
+        give_up = time.monotonic() + 2 * LISTEN_SECONDS
+        while (heard := tones_in(path, list(TONES.values()), LISTEN_SECONDS / 4)) is None:
+            if time.monotonic() > give_up:
+                # To a phone on hold nothing is sent at all, and what is not sent is not recorded.
+                return set()
+            await asyncio.sleep(0.05)
+        return {who for who, hz in TONES.items() if heard[hz] > AUDIBLE}

@@ -10,11 +10,15 @@ from typing import Final
 
 TENANTS: Final = ("test.tel4vn.com", "acme.example.com")
 EXTENSIONS: Final = range(101, 121)
-REGISTERED: Final = range(101, 107)
+REGISTERED: Final = range(101, 111)
+BUSY, RINGS_FOR_EVER, REJECTS, WAITS_LONG = 107, 108, 109, 110
+"""Registered phones that do not answer at once: refuse as busy, ring, decline, answer after two seconds."""
+TONES: Final = {str(number): 500 + 40 * (number - 100) for number in REGISTERED} | {"outside": 470}
+"""Hz of the tone that each phone sends while it talks; none is a harmonic of another."""
 PASSWORD: Final = "s3cr3t-ClueCon"
 MODULES: Final = (
     "mod_console mod_logfile mod_event_socket mod_commands mod_dptools mod_dialplan_xml mod_sofia mod_loopback mod_hash"
-    " mod_conference mod_valet_parking mod_spy mod_tone_stream"
+    " mod_conference mod_valet_parking mod_spy mod_tone_stream mod_sndfile"
 ).split()
 STARTS_WITHIN: Final = 60.0
 """Seconds."""
@@ -188,9 +192,25 @@ def account(number: int, domain: str, port: int) -> Xml:
     return f'<gateway name="{number}-{domain}">{who}{how}{contact}</gateway>'
 
 
+def tone(who: str) -> str:
+    """What a phone plays into its call, until it hangs up."""
+    # Quiet enough that three of them mixed are not clipped, which would make tones of its own.
+    return f"tone_stream://v=-15;%(1000000,0,{TONES[who]});loops=-1"
+
+
 def phones_dialplan() -> Xml:
-    talk = action("answer") + action("playback", "tone_stream://%(1000000,0,440);loops=-1")
-    rings = action("ring_ready") + action("sleep", 300)
-    return f"""<context name="phones">{extension("1[0-9][0-9]", rings, talk)}
-{extension("0.*180", action("ring_ready"), action("sleep", 60000))}
-{extension("0[0-9]+", rings, talk)}</context>"""
+    def talks(who: str, after_ms: int) -> Xml:
+        rings = action("ring_ready") + action("sleep", after_ms)
+        return rings + action("answer") + action("playback", tone(who))
+
+    odd = {
+        BUSY: action("hangup", "USER_BUSY"),
+        RINGS_FOR_EVER: action("ring_ready") + action("sleep", 60000),
+        REJECTS: action("hangup", "CALL_REJECTED"),
+        WAITS_LONG: talks(str(WAITS_LONG), 2000),
+    }
+    phones = (extension(str(number), odd.get(number, talks(str(number), 300))) for number in REGISTERED)
+    return f"""<context name="phones">{"".join(phones)}
+{extension("0.*486", action("hangup", "USER_BUSY"))}
+{extension("0.*180", odd[RINGS_FOR_EVER])}
+{extension("0[0-9]+", talks("outside", 300))}</context>"""
