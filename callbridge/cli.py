@@ -6,17 +6,20 @@ import contextlib
 import ctypes
 import hashlib
 import importlib
+import json
 import secrets
+import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from callbridge import __version__, demo, logs
-from callbridge.config import Config, load, split_address
-from callbridge.daemon import Daemon
+from callbridge.config import Config, Name, load, split_address
+from callbridge.daemon import Daemon, cannot_listen
 from callbridge.errors import ConfigError, StartError
 from callbridge.simulator.faults import Faults
 from callbridge.simulator.replay import Replay
@@ -94,31 +97,45 @@ def _simulate(options: argparse.Namespace) -> int:
 
 
 async def _simulator(options: argparse.Namespace) -> None:
-    host, port = split_address(options.listen)
-    clock = asyncio.get_running_loop().time
     if options.replay is not None:
-        await _play(options, host, port)
+        await _play(options)
         return
     switch = Switch(options.seed)
-    for name, value in options.fault:
-        switch.faults.set(name, value)
-    traffic = Traffic(switch, _load(options), clock, options.seed)
-    server = EventSocket(switch, options.password, host, port, refuse=options.refuse)
-    async with server as port:
-        log.info("simulator.listening", address=f"{host}:{port}", live=options.live, rate=options.rate)
+    traffic = Traffic(switch, _load(options), asyncio.get_running_loop().time, options.seed)
+    async with _event_socket(options, switch) as address:
+        log.info("simulator.listening", address=address, live=options.live, rate=options.rate)
         await traffic.run()
 
 
-async def _play(options: argparse.Namespace, host: str, port: int) -> None:
-    replay = Replay.load(options.replay)
+async def _play(options: argparse.Namespace) -> None:
+    try:
+        replay = Replay.load(options.replay)
+    except (OSError, ValueError, KeyError) as error:
+        raise StartError(f"{options.replay} cannot be played: {error}") from None
     began = asyncio.Event()
-    server = EventSocket(replay, options.password, host, port, on_subscribed=lambda session: _begin(session, began))
-    async with server as port:
-        log.info("simulator.listening", address=f"{host}:{port}", replay=str(options.replay))
+    async with _event_socket(options, replay, lambda session: _begin(session, began)) as address:
+        log.info("simulator.listening", address=address, replay=str(options.replay))
         await began.wait()
         await replay.run(options.speed)
         log.info("simulator.played", replay=str(options.replay))
         await asyncio.Event().wait()
+
+
+@contextlib.asynccontextmanager
+async def _event_socket(
+    options: argparse.Namespace, switch: Switch | Replay, on_subscribed: Callable[[Any], None] = lambda _: None
+) -> AsyncIterator[str]:
+    """The event socket before a switch or a recording, with the faults that were asked for; gives its address."""
+    for name, value in options.fault:
+        switch.faults.set(name, value)
+    host, port = split_address(options.listen)
+    server = EventSocket(switch, options.password, host, port, refuse=options.refuse, on_subscribed=on_subscribed)
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            port = await stack.enter_async_context(server)
+        except (OSError, UnicodeError) as error:
+            raise cannot_listen(options.listen, error) from None
+        yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _begin(session: Any, began: asyncio.Event) -> None:
@@ -129,8 +146,9 @@ def _begin(session: Any, began: asyncio.Event) -> None:
 
 def _new_token(options: argparse.Namespace) -> int:
     token = secrets.token_urlsafe(32)
-    tenant = f'\ntenant = "{options.tenant}"' if options.tenant else ""
-    scopes = ", ".join(f'"{scope}"' for scope in options.scope or ["read"])
+    # What JSON makes of a text without control characters is a string of TOML, quotes and backslashes included.
+    tenant = "" if options.tenant is None else f"\ntenant = {json.dumps(options.tenant, ensure_ascii=False)}"
+    scopes = ", ".join(f'"{scope}"' for scope in dict.fromkeys(options.scope or ["read"]))
     print(f"The token, shown this once: {token}\n\nFor the configuration:\n")
     print(f'[[token]]\nname = "{options.name}"\nsha256 = "{hashlib.sha256(token.encode()).hexdigest()}"{tenant}')
     print(f"scopes = [{scopes}]")
@@ -140,13 +158,26 @@ def _new_token(options: argparse.Namespace) -> int:
 def _in_loop(service: Coroutine[Any, Any, None]) -> int:
     try:
         with asyncio.Runner(loop_factory=_new_loop) as runner:
-            runner.run(service)
+            runner.run(_until_told(service))
     except StartError:
         raise
-    except Exception:
-        log.exception("callbridge.failed")
+    except Exception as error:
+        cause: BaseException = error
+        while isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        log.exception("callbridge.failed", error=f"{type(cause).__name__}: {cause}")
         return FAILED
     return OK
+
+
+async def _until_told(service: Coroutine[Any, Any, None]) -> None:
+    """Run it until a signal tells to end. While the daemon serves, it takes the signals itself."""
+    loop = asyncio.get_running_loop()
+    running = loop.create_task(service)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -178,17 +209,38 @@ def _fault(text: str) -> tuple[str, str]:
 
 
 def _at_least_zero(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise ValueError
-    return value
+    with contextlib.suppress(ValueError):
+        value = float(text)
+        if 0 <= value < float("inf"):
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 up")
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError
-    return value
+    with contextlib.suppress(ValueError):
+        value = int(text)
+        if value >= 0:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 up")
+
+
+def _tenant(text: str) -> str:
+    # An empty one would be no tenant at all, and a token without a tenant is for every tenant's calls.
+    if not text.strip() or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is no tenant; it is a domain, like test.tel4vn.com")
+    return text
+
+
+def _tenants(text: str) -> tuple[str, ...]:
+    return tuple(_tenant(part.strip()) for part in text.split(","))
+
+
+def _token_name(text: str) -> str:
+    try:
+        return msgspec.convert(text, Name)
+    except msgspec.ValidationError:
+        words = "is no name; it is up to 64 letters, digits, dots, dashes and underscores"
+        raise argparse.ArgumentTypeError(f"{text!r} {words}") from None
 
 
 def _existing(text: str) -> Path:
@@ -199,7 +251,7 @@ def _existing(text: str) -> Path:
 
 
 def _load(options: argparse.Namespace) -> Load:
-    return Load(options.rate, options.duration, options.live, tuple(options.tenants.split(",")))
+    return Load(options.rate, options.duration, options.live, options.tenants)
 
 
 def _add_traffic(parser: argparse.ArgumentParser, rate: float) -> None:
@@ -207,7 +259,7 @@ def _add_traffic(parser: argparse.ArgumentParser, rate: float) -> None:
     parser.add_argument("--duration", type=_at_least_zero, default=30.0, help="mean seconds of talk (%(default)s)")
     parser.add_argument("--live", type=_count, default=0, help="calls that are up from the start (%(default)s)")
     tenants = "test.tel4vn.com,acme.example.com"
-    parser.add_argument("--tenants", default=tenants, help="domains, with commas (%(default)s)")
+    parser.add_argument("--tenants", type=_tenants, default=tenants, help="domains, with commas (%(default)s)")
     parser.add_argument("--seed", type=_count, default=0, help="the same seed gives the same calls (%(default)s)")
 
 
@@ -241,8 +293,8 @@ def _parser() -> argparse.ArgumentParser:
 
     token = commands.add_parser("token", help="tokens of the API").add_subparsers(metavar="COMMAND", required=True)
     new = token.add_parser("new", help="make a token and its entry for the configuration")
-    new.add_argument("name", help="who it is for")
-    new.add_argument("--tenant", help="only this tenant's calls")
+    new.add_argument("name", type=_token_name, help="who it is for")
+    new.add_argument("--tenant", type=_tenant, help="only this tenant's calls")
     new.add_argument("--scope", action="append", choices=["read", "control", "monitor"], help="read, if none is given")
     new.set_defaults(command=_new_token)
     return parser

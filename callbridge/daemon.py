@@ -1,7 +1,9 @@
 """The service: everything put together, started, watched over and stopped. The only module that knows all others."""
 
 import asyncio
+import os
 import signal
+import socket
 from collections.abc import Callable
 from typing import Final
 
@@ -20,7 +22,8 @@ SHUTDOWN_TIMEOUT: Final = 5.0
 """Seconds that requests under way have to end when the service stops."""
 
 STUCK_AFTER: Final = 60.0
-"""Seconds after which a switch's task that has not gone round counts as stuck: its longest wait is some 25."""
+"""Seconds after which a switch's task that has not gone round counts as stuck: its longest wait is some 45, an
+answer that never comes and the pause before the next attempt."""
 
 STATUS_EVERY: Final = 5.0
 """Seconds between two lines for `systemctl status`."""
@@ -93,9 +96,8 @@ class Daemon:
         site = web.TCPSite(runner, host, port, reuse_address=True)
         try:
             await site.start()
-        except OSError as error:
-            reason = error.strerror or error
-            raise StartError(f"cannot listen on {self._config.http.listen} (http.listen): {reason}") from None
+        except (OSError, UnicodeError) as error:
+            raise cannot_listen(self._config.http.listen, error) from None
         address = runner.addresses[0]
         shown = f"[{address[0]}]" if ":" in address[0] else address[0]
         self.url = f"http://{shown}:{address[1]}"
@@ -111,3 +113,15 @@ class Daemon:
             if all(self.clock() - reflector.turned < STUCK_AFTER for reflector in self.reflectors.values()):
                 self._notifier.alive()
             await asyncio.sleep(min(STATUS_EVERY, self._notifier.watchdog_seconds / 3 or STATUS_EVERY))
+
+
+def cannot_listen(address: str, error: OSError | UnicodeError) -> StartError:
+    """What to tell whoever starts a server on an address that it cannot have."""
+    if isinstance(error, UnicodeError):
+        reason = "this is no name of a host"
+    elif isinstance(error, socket.gaierror) or not error.errno:
+        reason = error.strerror or f"{error}"
+    else:
+        # Without what the event loop adds, which is the address again.
+        reason = os.strerror(error.errno)
+    return StartError(f"cannot listen on {address}: {reason}")

@@ -31,9 +31,13 @@ async def run(listen: str, load: Load, seed: int, say: Callable[[str], None]) ->
             await asyncio.wait({asyncio.create_task(daemon.serving.wait()), serving}, return_when="FIRST_COMPLETED")
             if daemon.serving.is_set():
                 say(_welcome(daemon.url, token, load))
-            await serving
+            done, _ = await asyncio.wait({serving, calls}, return_when="FIRST_COMPLETED")
+            for task in done:
+                task.result()
         finally:
-            calls.cancel()
+            for task in (serving, calls):
+                task.cancel()
+            await asyncio.gather(serving, calls, return_exceptions=True)
 
 
 def _welcome(url: str, token: str, load: Load) -> str:
@@ -44,7 +48,7 @@ callbridge demo: a simulated FreeSWITCH with {load.rate:g} new calls a second in
 
   curl -s -H 'Authorization: Bearer {token}' {url}/v1/call
 
-  …/v1/call?direction=inbound&limit=5     …/v1/call/count?by=state     …/v1/switch
+  also: /v1/call?direction=inbound&limit=5     /v1/call/count?by=state     /v1/switch
 
 Ctrl-C ends it.
 """

@@ -4,6 +4,7 @@ The fields are chosen where they are logged; none is a password, a token or a ca
 """
 
 import logging
+import re
 import sys
 from typing import Final, Literal, TextIO
 
@@ -27,7 +28,8 @@ def set_up(
     if as_text:
         plain = structlog.dev.plain_traceback
         shown: list[structlog.typing.Processor] = [
-            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)
+            _escape,
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain),
         ]
     else:
         # Without the local variables: one of them is a password some day.
@@ -51,3 +53,14 @@ def set_up(
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(_LEVELS[level])
+
+
+_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def _escape(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What a peer or a caller says is not to move the cursor of a terminal, nor to look like a line of its own."""
+    return {
+        name: _CONTROLS.sub(lambda found: repr(found[0])[1:-1], value) if isinstance(value, str) else value
+        for name, value in event.items()
+    }

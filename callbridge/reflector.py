@@ -98,12 +98,16 @@ class Reflector:
 
     async def run(self) -> None:
         """Follow the switch for ever. Only a failure of callbridge itself ends it, by an exception."""
-        waits = delays(FIRST_RETRY, LAST_RETRY)
+        waits, own = delays(FIRST_RETRY, LAST_RETRY), asyncio.current_task()
         while True:
             self.turned = self._clock()
             try:
-                await self._session()
+                # As a task of its own, whose TaskGroup may forget, before Python 3.13, that it has been cancelled: when
+                # one of its tasks fails in the same moment. This task remembers.
+                await asyncio.create_task(self._session())
             except (SwitchError, CommandRefused) as error:
+                if own is not None and own.cancelling():
+                    raise asyncio.CancelledError from None
                 if self.status.state == "live":
                     waits = delays(FIRST_RETRY, LAST_RETRY)
                 self._lost(error)
@@ -115,8 +119,10 @@ class Reflector:
         host, port = split_address(self._switch.address)
         password = self._switch.password or ""
         commands = await Connection.open(host, port, password, clock=self._clock)
+        self.turned = self._clock()
         try:
             events = await Connection.open(host, port, password, self._on_events, self._clock)
+            self.turned = self._clock()
             try:
                 await self._follow(commands, events)
             except ExceptionGroup as group:
@@ -131,7 +137,9 @@ class Reflector:
 
     async def _follow(self, commands: Connection, events: Connection) -> None:
         core_uuid = await commands.api("global_getvar core_uuid")
+        self.turned = self._clock()
         await commands.command("event plain BACKGROUND_JOB")
+        self.turned = self._clock()
         self._to_probe = asyncio.Queue()
         self.table.begin(same_run=core_uuid == self._core_uuid, now=self._clock())
         self._core_uuid = core_uuid

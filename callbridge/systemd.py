@@ -14,7 +14,7 @@ class Notifier:
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
-        self.watchdog_seconds = int(environment.get("WATCHDOG_USEC", "0")) / 1e6
+        self.watchdog_seconds = _watchdog_seconds(environment)
         """Within how many seconds `alive` is wanted again and again; 0: not at all."""
 
     def ready(self) -> None:
@@ -37,9 +37,19 @@ class Notifier:
         if not self._address:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            # Where systemd has not read the last ones yet, this one is lost; waiting would hold up every call.
+            sock.setblocking(False)
             try:
                 sock.connect(self._address)
                 sock.sendall(message.encode())
             except OSError:
                 # A systemd that does not listen is no reason to stop serving.
                 return
+
+
+def _watchdog_seconds(environment: Mapping[str, str]) -> float:
+    """See sd_watchdog_enabled(3): it may be meant for another process, from which the environment is inherited."""
+    if environment.get("WATCHDOG_PID", f"{os.getpid()}") != f"{os.getpid()}":
+        return 0.0
+    microseconds = environment.get("WATCHDOG_USEC", "")
+    return int(microseconds) / 1e6 if microseconds.isascii() and microseconds.isdecimal() else 0.0

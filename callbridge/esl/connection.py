@@ -76,6 +76,9 @@ class Connection(asyncio.Protocol):
             raise error from None
         except OSError as error:
             raise SwitchUnreachable(f"{host}:{port} cannot be reached: {error.strerror or error}") from None
+        except UnicodeError:
+            # Of the codec that a name goes through before it is looked up.
+            raise SwitchUnreachable(f"{host}:{port} cannot be reached: this is no name of a host") from None
         return connection
 
     async def command(self, line: str, *, timeout: float = REPLY_TIMEOUT) -> str:

@@ -61,6 +61,11 @@ class FrameReader:
         """Whether a frame has begun that has not ended: an end of file now cuts it off."""
         return bool(self._rest)
 
+    @property
+    def failed(self) -> bool:
+        """Whether it has raised and is finished."""
+        return self._failed
+
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yield every frame that `data` completes.
 

@@ -120,13 +120,15 @@ class Protocol:
                 self._check_greeting(data)
             for frame in self._reader.feed(data):
                 if frame.kind == "text/event-json" or frame.kind == "text/event-plain":
+                    if self.state is not State.OPEN:
+                        raise RemoteProtocolError("an event came before the password was accepted")
                     yield decode(frame.kind, frame.body)
                 else:
                     item = self._take(frame)
                     if item is not None:
                         yield item
         except SwitchError as error:
-            raise self._finish(error) from None
+            raise self._finish(self._discreet(error)) from None
 
     def eof(self, how: str = "") -> SwitchError:
         """The peer closed, or the socket broke (`how`): finish and say why."""
@@ -169,12 +171,19 @@ class Protocol:
         text = frame.headers.get("reply-text", "") if frame.kind == "command/reply" else _text(frame.body)
         if self.state is State.AUTHENTICATING:
             if not text.startswith("+OK"):
-                raise AuthenticationFailed(f"the switch refused the password ({text[:60]})")
+                words = "and repeated it" if self._password in text else f"({text[:60]})"
+                raise AuthenticationFailed(f"the switch refused the password {words}")
             self.state = State.OPEN
             return Opened()
         if not self._unanswered:
             raise RemoteProtocolError("a reply came that belongs to no command")
         return Reply(self._unanswered.popleft(), text)
+
+    def _discreet(self, error: SwitchError) -> SwitchError:
+        """Where the password has just been sent, what breaks the framing is not repeated: it may be an echo."""
+        if self.state is State.AUTHENTICATING and self._reader.failed:
+            return RemoteProtocolError("what asked for the password there is no event socket; it broke the framing")
+        return error
 
     def _queue(self, data: bytes) -> None:
         self._out += data

@@ -73,6 +73,8 @@ def test_it_logs_in_when_asked_and_not_before() -> None:
         (GREETING + ACCEPTED + GREETING, RemoteProtocolError, "asked for the password twice"),
         (GREETING + ACCEPTED + reply("+OK"), RemoteProtocolError, "belongs to no command"),
         (reply("+OK"), RemoteProtocolError, "belongs to no command"),
+        (EVENT, RemoteProtocolError, "before the password was accepted"),
+        (GREETING + EVENT, RemoteProtocolError, "before the password was accepted"),
         (b"HTTP/1.1 400 Bad Request\r\n", RemoteProtocolError, "no event socket: it greets with 'H"),
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", RemoteProtocolError, "no event socket: it greets with 'S"),
         (b"\x16\x03\x01\x02", RemoteProtocolError, "no event socket"),

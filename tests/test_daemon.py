@@ -1,0 +1,247 @@
+"""The whole daemon in this process: a simulated switch on one side, HTTP and a real Redis on the other."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from callbridge.config import Switch
+from callbridge.daemon import Daemon
+from callbridge.errors import StartError
+from callbridge.esl.events import Event
+from callbridge.store import MemoryStore
+from tests.daemonkit import Pbx, config, make_quick, serving
+from tests.redis_server import RedisServer, free_port, needs_redis
+from tests.service import until
+
+KEY = "callbridge:{pbx0}:calls"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_quick(monkeypatch)
+
+
+@pytest.fixture
+async def redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    async with RedisServer(tmp_path) as server:
+        yield server
+
+
+async def holds(redis: RedisServer, calls: set[str]) -> None:
+    """Wait until Redis has exactly these calls."""
+    async with asyncio.timeout(20), redis.client() as client:
+        while {str(name, "utf-8") for name in await client.hkeys(KEY) if isinstance(name, bytes)} != calls:
+            pass
+
+
+# It serves.
+
+
+async def test_calls_of_a_switch_are_served_and_followed() -> None:
+    pbx = Pbx(20)
+    async with pbx.listen() as port, serving(config(port)) as service:
+        await service.switch("live")
+        assert await service.ids() == pbx.calls
+        assert (await service.get("/v1/call"))["complete"] is True
+        assert (await service.get("/v1/switch"))["store"] == {"state": "embedded", "error": None}
+        new = pbx.call()
+        pbx.hang_up(min(pbx.calls - {new}))
+        await service.lists(pbx)
+        assert new in await service.ids()
+        assert repr(service.daemon).startswith("<Daemon http://127.0.0.1:")
+
+
+async def test_a_switch_that_is_away_does_not_keep_the_calls_of_another_from_being_served() -> None:
+    here, away = Pbx(5), Pbx(3, seed=2)
+    late = free_port()
+    async with here.listen() as port, serving(config(port, late)) as service:
+        said = await service.switch("down", "cannot be reached", "pbx1")
+        assert str(late) in said["error"]
+        await service.switch("live", name="pbx0")
+        assert await service.ids() == here.calls
+        assert (await service.get("/v1/call"))["complete"] is False
+        async with away.listen(late):
+            said = await service.switch("live", name="pbx1")
+            assert said["error"] is None
+            assert await service.ids() == here.calls | away.calls
+            assert (await service.get("/v1/call"))["complete"] is True
+
+
+async def test_a_switch_whose_name_cannot_be_looked_up_ends_nothing() -> None:
+    wrong = Switch("pbx0", "pbx..example:8021", password="x")
+    async with serving(msgspec.structs.replace(config(8021), switch=(wrong,))) as service:
+        await service.switch("down", "pbx..example:8021 cannot be reached: this is no name of a host")
+
+
+# Redis.
+
+
+@pytest.mark.redis
+@needs_redis[1]
+async def test_redis_has_the_calls_that_are_served(redis: RedisServer) -> None:
+    await redis.start()
+    pbx = Pbx(20)
+    async with pbx.listen() as port, serving(config(port, store=redis.url)) as service:
+        await service.switch("live")
+        await holds(redis, pbx.calls)
+        await service.store("up")
+        pbx.hang_up(min(pbx.calls))
+        pbx.call()
+        await holds(redis, pbx.calls)
+
+
+@pytest.mark.redis
+@needs_redis[1]
+async def test_calls_are_served_while_redis_is_away_and_written_when_it_comes(redis: RedisServer) -> None:
+    pbx = Pbx(20)
+    async with pbx.listen() as port, serving(config(port, store=redis.url)) as service:
+        await service.switch("live")
+        await service.store("down")
+        pbx.call()
+        await service.lists(pbx)
+        assert (await service.get("/v1/call"))["complete"] is True
+        await redis.start()
+        await service.store("up")
+        await holds(redis, pbx.calls)
+
+
+@pytest.mark.redis
+@needs_redis[1]
+async def test_the_next_one_takes_over_the_port_and_makes_redis_right(redis: RedisServer) -> None:
+    await redis.start()
+    pbx = Pbx(10)
+    listen = f"127.0.0.1:{free_port()}"
+    async with pbx.listen() as port:
+        async with serving(config(port, store=redis.url, listen=listen)) as first:
+            await first.switch("live")
+            await holds(redis, pbx.calls)
+            before = pbx.calls
+            # Its client keeps the connection; that is no reason to keep the port.
+            first.daemon.stop()
+            await first.running
+        pbx.hang_up(min(before))
+        await holds(redis, before)
+        async with serving(config(port, store=redis.url, listen=listen)) as second:
+            await second.switch("live")
+            await holds(redis, pbx.calls)
+            assert await second.ids() == pbx.calls
+
+
+# Its end.
+
+
+async def test_at_its_end_it_leaves_the_switch_and_the_port() -> None:
+    pbx = Pbx(3)
+    server = pbx.listen()
+    async with server as port:
+        async with serving(config(port)) as service:
+            await service.switch("live")
+            assert len(server.sessions) == 2
+            api = int(service.daemon.url.rpartition(":")[2])
+        await until(lambda: not server.sessions)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", api)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_and_is_then_the_process_s_own_again(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    async with serving(config(free_port())) as service:
+        os.kill(os.getpid(), number)
+        await until(service.running.done)
+    assert signal.getsignal(number) in (before, signal.SIG_DFL, signal.default_int_handler)
+
+
+async def test_one_that_is_stopped_before_it_serves_ends_at_once() -> None:
+    daemon = Daemon(config(free_port()))
+    daemon.stop()
+    async with asyncio.timeout(20):
+        await daemon.run()
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_it_ends_even_if_the_switch_goes_in_the_same_moment(turns: int) -> None:
+    pbx = Pbx(3)
+    server = pbx.listen()
+    async with server as port, serving(config(port)) as service:
+        await service.switch("live")
+        server.disconnect("")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        service.daemon.stop()
+        await until(service.running.done)
+
+
+@pytest.mark.redis
+@needs_redis[1]
+async def test_a_redis_that_hangs_does_not_hold_up_the_end(redis: RedisServer) -> None:
+    await redis.start()
+    pbx = Pbx(3)
+    async with pbx.listen() as port:
+        async with serving(config(port, store=redis.url)) as service:
+            await service.store("up")
+            redis.freeze()
+            pbx.call()
+            await service.lists(pbx)
+            service.daemon.stop()
+            await until(service.running.done, seconds=3.0)
+        redis.thaw()
+
+
+# Failures of its own.
+
+
+async def test_a_failure_on_an_event_ends_it_with_the_reason() -> None:
+    def fail(_: Event, __: float) -> None:
+        raise ZeroDivisionError("a bug")
+
+    async def run_into(pbx: Pbx, port: int) -> None:
+        async with serving(config(port)) as service:
+            await service.switch("live")
+            service.daemon.reflectors["pbx0"].table.apply = fail  # type: ignore[assignment]
+            pbx.call()
+            await until(service.running.done)
+
+    pbx = Pbx(3)
+    async with pbx.listen() as port:
+        with pytest.raises(ExceptionGroup) as failure:
+            await run_into(pbx, port)
+    assert failure.group_contains(ZeroDivisionError, match="a bug")
+
+
+async def test_a_failure_of_the_store_ends_it_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(_: MemoryStore) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(MemoryStore, "run", run)
+    daemon = Daemon(config(free_port()))
+    with pytest.raises(ExceptionGroup) as failure:
+        await daemon.run()
+    assert failure.group_contains(ZeroDivisionError, match="a bug")
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", int(daemon.url.rpartition(":")[2]))
+
+
+@pytest.mark.parametrize("host", ["pbx..example", "host.invalid", "192.0.2.1"])
+async def test_an_address_that_is_not_this_machine_s_cannot_be_listened_on(host: str) -> None:
+    with pytest.raises(StartError, match=f"cannot listen on {host}:8080: .*[a-z]$"):
+        await Daemon(config(free_port(), listen=f"{host}:8080")).run()
+
+
+async def test_a_port_that_is_taken_is_said_and_no_switch_is_bothered() -> None:
+    pbx = Pbx()
+    server = pbx.listen()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        async with server as port:
+            with pytest.raises(StartError, match=f"^cannot listen on {address}: Address already in use$"):
+                await Daemon(config(port, listen=address)).run()
+            assert not server.sessions
