@@ -25,8 +25,13 @@ HANGUP: Final = 10
 STATES_WITHOUT_ROW: Final = frozenset((0, INIT, HANGUP, 11, 12))
 """NEW, INIT, HANGUP, REPORTING, DESTROY: the switch does not write these into its `channels` table."""
 
-MEDIA_STATES: Final = frozenset(("CS_CONSUME_MEDIA", "CS_EXCHANGE_MEDIA"))
-"""The states of a channel that was called and follows its caller: only then its callee is its own far end."""
+FOLLOWING_STATES: Final = frozenset(("CS_CONSUME_MEDIA", "CS_EXCHANGE_MEDIA", "CS_HIBERNATE"))
+"""The states of a channel that was called and follows its caller (CS_HIBERNATE: without media). With the caller profile
+that it began with, and only then, its callee is its own far end, not whom it talks to."""
+
+VIRTUAL: Final = ("loopback/", "pickup/")
+"""How the names of channels begin behind which nobody is: ends of loopback pairs, and what waits in a call for somebody
+to pick it up (mod_dptools.c, `pickup_outgoing_channel`; it has no CHANNEL_CREATE and no row of its own)."""
 
 MONITOR_APPLICATIONS: Final = frozenset(("eavesdrop", "three_way"))
 """What a channel executes that listens to another one."""
@@ -54,6 +59,7 @@ class Channel:
     """
 
     __slots__ = (
+        "age_key",
         "answered_us",
         "application",
         "application_data",
@@ -73,10 +79,11 @@ class Channel:
         "has_bridged",
         "hold_accum_us",
         "hold_since_us",
+        "home_id",
         "hungup",
         "inbound",
         "ip",
-        "is_loopback",
+        "is_virtual",
         "last_us",
         "loopback_uuid",
         "number",
@@ -105,17 +112,23 @@ class Channel:
         self.sequence = event.sequence
         self.epoch = 0
         self.inbound = event.call_direction == "inbound"
-        self.is_loopback = event.channel_name.startswith("loopback/")
+        self.is_virtual = event.channel_name.startswith(VIRTUAL)
         self.created_us = event.timestamp if fresh else event.created_us
         self.created = shared(event.date_local if fresh else created or local_time(event.created_us, utc_offset(event)))
         self.extension = shared(_extension(event, self.inbound, fresh))
         self.number = self.extension or shared(_outside_number(event, self.inbound))
         self.call: Call | None = None
-        self.side: Side = "aleg"
-        self.origin_uuid = ""
+        self.home_id = ""
+        """Id of the call that it was in before any two calls were joined."""
+        self.origin_uuid = _origin(event, fresh)
+        made = bool(self.origin_uuid) or (self.inbound and self.is_virtual)
+        self.age_key = (self.created_us, 2 if made else int(not self.inbound), self.sequence)
+        """By which the older of two channels is told. The switch's clock ticks every 20 ms: of one tick, a leg that
+        nobody made came first, and the far end of a loopback pair after the near one."""
+        self.side: Side = "bleg" if self.origin_uuid else "aleg"
         self.loopback_uuid = event.var_loopback_uuid
         self.peers: tuple[str, ...] = ()
-        self.has_bridged = False
+        self.has_bridged = event.var_last_bridge_to != ""
         self.watching = ""
         self.state = shared(event.state)
         self.callstate = shared(event.callstate)
@@ -128,9 +141,10 @@ class Channel:
         self.business_direction = ""
         self.application = ""
         self.application_data = ""
-        self.party_name = shared(event.caller_name) if self.inbound else ""
+        self.party_name = shared(event.original_name or event.caller_name) if self.inbound else ""
         self.queue = ""
         self.whisper = ""
+        self.ip = ""
         self._take_profile(event)
         self._take_common(event)
 
@@ -163,13 +177,17 @@ class Channel:
         self.caller_name = shared(event.caller_name)
         self.caller_number = shared(event.caller_number)
 
-    def _take_dump(self, event: Event) -> None:
+    def catch_up(self, event: Event) -> None:
+        """Take from a dump what events that nobody heard have said. Where all were heard it says less: `show channels`
+        keeps a profile as it was at CS_ROUTING, a dump has the one of now."""
         self.state = shared(event.state)
         self.callstate = shared(event.callstate)
         self._take_profile(event)
+        if event.state == "CS_PARK":
+            self.parked_until_us = _park_end(event.var_park_seconds, event.profile_us)
 
     def _take_park(self, event: Event) -> None:
-        self.parked_until_us = _park_end(self.park_timeout, event.timestamp)
+        self.parked_until_us = _park_end(self.park_timeout or event.var_park_seconds, event.timestamp)
         self.park_timeout = ""
 
     def _take_unpark(self, event: Event) -> None:  # noqa: ARG002
@@ -182,7 +200,10 @@ class Channel:
         self.caller_name = shared(event.caller_name)
         self.caller_number = shared(event.caller_number)
         self.destination = shared(event.destination)
-        self.ip = shared(event.network_address)
+        # Of a phone that nobody but the switch calls, the address is known when it rings, and `show channels` takes it
+        # only with the next profile.
+        late = not self.inbound and not self.origin_uuid and event.profile_us == event.created_us
+        self.ip = "" if late else shared(event.network_address)
         self.context = shared(event.context)
 
     def _take_common(self, event: Event) -> None:
@@ -190,11 +211,17 @@ class Channel:
         self.answered_us = event.answered_us
         self.hold_accum_us = event.hold_accum_us
         self.hold_since_us = event.last_hold_us if self.callstate == "HELD" else 0
+        if not self.inbound and event.profile_us == event.created_us and event.state in FOLLOWING_STATES:
+            self._take_callee(event)
         if event.answer_state == "hangup":
             self.hungup = True
             self.cause = event.hangup_cause
         if event.variable_uuid:
             self._take_variables(event)
+
+    def _take_callee(self, event: Event) -> None:
+        if event.callee_name and event.callee_name != "Outbound Call":
+            self.party_name = shared(event.callee_name)
 
     def _take_variables(self, event: Event) -> None:
         if event.var_call_direction in DIRECTIONS:
@@ -205,8 +232,6 @@ class Channel:
         self.application_data = event.var_application_data if self.application in TELLING_APPLICATIONS else ""
         self.queue = shared(event.var_queue)
         self.park_timeout = event.var_park_timeout or self.park_timeout
-        if event.state in MEDIA_STATES and event.callee_name != "Outbound Call":
-            self.party_name = shared(event.callee_name)
         self.whisper = ("a" if event.var_whisper_aleg == "true" else "") + (
             "b" if event.var_whisper_bleg == "true" else ""
         )
@@ -216,7 +241,6 @@ _TAKE: Final[dict[str, Callable[[Channel, Event], None]]] = {
     "CHANNEL_STATE": Channel._take_state,
     "CHANNEL_CALLSTATE": Channel._take_callstate,
     "CALL_UPDATE": Channel._take_party,
-    "CHANNEL_DATA": Channel._take_dump,
     "CHANNEL_PARK": Channel._take_park,
     "CHANNEL_UNPARK": Channel._take_unpark,
     "RECORD_START": Channel._take_recording,
@@ -226,7 +250,8 @@ _TAKE: Final[dict[str, Callable[[Channel, Event], None]]] = {
 
 
 class Call:
-    """The channels that belong to one conversation. `id` never changes; `lead` is the leg that the row shows."""
+    """The channels that belong to one conversation. `lead` is the leg that the row shows. `id` never changes, unless a
+    probe finds out that there was an earlier one (`CallSet.orphan`)."""
 
     __slots__ = ("age_key", "created", "created_us", "dirty", "id", "lead", "legs", "other_ids", "record")
 
@@ -234,9 +259,7 @@ class Call:
         self.id = call_id
         self.created = first.created
         self.created_us = first.created_us
-        self.age_key = (first.created_us, bool(first.origin_uuid), first.sequence)
-        """By which the older of two calls is told. The switch's clock ticks every 20 ms: of one tick, a leg that nobody
-        made came first, then the one whose first event came first."""
+        self.age_key = first.age_key
         self.lead = first
         self.legs: list[Channel] = [first]
         self.other_ids: tuple[str, ...] = ()
@@ -250,7 +273,7 @@ class Call:
 
     def choose_lead(self) -> None:
         """The leg that leads goes: the oldest of those that stay, a real one before a loopback one."""
-        self.lead = min(self.legs, key=lambda leg: (leg.hungup, leg.is_loopback, leg.created_us))
+        self.lead = min(self.legs, key=lambda leg: (leg.hungup, leg.is_virtual, leg.age_key))
 
 
 def utc_offset(event: Event) -> int:
@@ -282,6 +305,17 @@ def _extension(event: Event, inbound: bool, fresh: bool) -> str:
     if fresh and event.var_dialed_user:
         return event.var_dialed_user
     return event.presence_id.partition("@")[0]
+
+
+def _origin(event: Event, fresh: bool) -> str:
+    """The channel that this one was made for, or "": its caller, or who waits in the queue that calls an agent.
+
+    Later the other leg is whom the channel talks to; who made it stays in `originating_leg_uuid`.
+    """
+    caller = event.var_originating_leg
+    if fresh and event.other_type == "originator":
+        caller = event.other_leg_uuid
+    return caller or event.var_queue_member_uuid
 
 
 def _outside_number(event: Event, inbound: bool) -> str:

@@ -67,7 +67,7 @@ class CallSet:
     def add(self, channel: Channel, peer_uuid: str, now: float) -> None:
         """Take in a new channel: alone, or in the call that its ties lead to. `peer_uuid`: whom it talks to, or ""."""
         self.channels[channel.uuid] = channel
-        self._open(channel)
+        self._open(channel, channel.uuid)
         for uuid in (channel.origin_uuid, channel.loopback_uuid):
             if uuid and uuid != channel.uuid:
                 self._tie(channel, uuid, now)
@@ -77,8 +77,27 @@ class CallSet:
             other = self.channels[uuid]
             if channel.uuid in other.peers:
                 self.talk(uuid, channel.uuid, now)
-            else:
+            elif channel.uuid == other.loopback_uuid or not other.has_bridged:
                 self._join(channel, other, now)
+
+    def orphan(self, uuid: str) -> None:
+        """The channel `uuid` lives no more, and nothing is known of the call that it began. What it made goes on, and
+        that call is found under the uuid. It also has it for an id: nearly always the called leg, parked or
+        transferred, is all that is left of the call. (Of a called leg that `uuid_transfer -both` made a call of its own
+        the switch tells nothing else.)
+        """
+        for waiting in list(self._awaited.get(uuid, ())):
+            channel = self.channels[waiting]
+            call = channel.call
+            if call is None or channel.origin_uuid != uuid:
+                continue
+            self._await_no_more(uuid, waiting)
+            self._keep_id(call, uuid)
+            if call.id == waiting and uuid not in self.calls:
+                self._close(call)
+                call.id, call.record = uuid, None
+                call.other_ids = _without(call.other_ids, uuid)
+                self._settle_in(call)
 
     def talk(self, a_uuid: str, b_uuid: str, now: float) -> None:
         """Two channels are bridged. One of them may be unknown yet."""
@@ -115,10 +134,12 @@ class CallSet:
         self.watchers.setdefault(target_uuid, []).append(channel)
         self.note(channel)
 
-    def unwatch(self, channel: Channel) -> None:
-        """`channel` has stopped eavesdropping and goes on as a call of its own."""
+    def unwatch(self, channel: Channel, now: float) -> None:
+        """`channel` has stopped eavesdropping and goes on as a call of its own, or with whom it talks to by now."""
         self._stop_watching(channel)
-        self._open(channel)
+        self._open(channel, channel.uuid)
+        for peer in channel.peers:
+            self.talk(channel.uuid, peer, now)
 
     def rename(self, channel: Channel, uuid: str) -> None:
         """The switch gave the channel another uuid. Its call keeps its id, and the old uuid still finds it."""
@@ -173,15 +194,21 @@ class CallSet:
             call.dirty = True
             self.dirty.append(call)
 
-    def _open(self, channel: Channel) -> Call:
-        call_id = channel.uuid
+    def _open(self, channel: Channel, call_id: str) -> Call:
         while call_id in self.calls:
-            # The call that it began goes on without it, under this id.
+            # The call that it began goes on without it, under this id, which is a promise to whoever has seen it. So
+            # this one gets another; by its uuid the older call is found, as long as that one lives.
             call_id += "+"
         call = channel.call = Call(channel, call_id)
-        self.calls[call_id] = call
-        self._mark(call)
+        self._settle_in(call)
         return call
+
+    def _settle_in(self, call: Call) -> None:
+        """The call has a new id."""
+        self.calls[call.id] = call
+        for leg in call.legs:
+            leg.home_id = call.id
+        self._mark(call)
 
     def _close(self, call: Call) -> None:
         del self.calls[call.id]
@@ -211,10 +238,10 @@ class CallSet:
 
     def _tie(self, channel: Channel, uuid: str, now: float) -> None:
         other = self.channels.get(uuid)
-        if other is not None:
-            self._join(other, channel, now)
-        else:
+        if other is None:
             self._awaited.setdefault(uuid, set()).add(channel.uuid)
+        elif uuid == channel.loopback_uuid or not channel.has_bridged:
+            self._join(other, channel, now)
 
     def _await_no_more(self, awaited: str, uuid: str) -> None:
         waiting = self._awaited.get(awaited)
@@ -232,13 +259,15 @@ class CallSet:
         self._close(younger)
         for leg in younger.legs:
             leg.call = older
-        older.legs = sorted(older.legs + younger.legs, key=lambda leg: leg.created_us)
+            if younger.record is None:
+                leg.home_id = older.id
+        older.legs = sorted(older.legs + younger.legs, key=lambda leg: leg.age_key)
         for uuid in younger.other_ids:
             self._keep_id(older, uuid)
         if younger.record is not None:
             # Somebody may have seen it under this id.
             self._keep_id(older, younger.id)
-        if older.lead.hungup:
+        if older.lead.hungup or (older.lead.is_virtual and older.lead.origin_uuid):
             older.choose_lead()
         if len(older.legs) > 2:
             self._loosen(older, now)
@@ -250,16 +279,22 @@ class CallSet:
 
     def _split(self, call: Call) -> None:
         for part in self._parts(call):
-            if call.lead in part or all(leg.is_loopback for leg in part):
+            if call.lead in part or all(leg.is_virtual for leg in part):
                 continue
             call.legs = [leg for leg in call.legs if leg not in part]
-            first, *others = part
-            call.other_ids = _without(call.other_ids, first.uuid)
-            new = self._open(first)
-            new.legs = part
-            for leg in others:
-                leg.call = new
-            self._mark(call)
+            self._part_from(call, part)
+
+    def _part_from(self, call: Call, part: list[Channel]) -> None:
+        """A part of the call is a call of its own: again the one that was joined to this, where it has a leg of it."""
+        first, *others = part
+        call_id = next((leg.home_id for leg in part if leg.home_id in call.other_ids), first.uuid)
+        call.other_ids = _without(_without(call.other_ids, first.uuid), call_id)
+        new = self._open(first, call_id)
+        new.legs = part
+        for leg in others:
+            leg.call = new
+            leg.home_id = new.id
+        self._mark(call)
 
     def _parts(self, call: Call) -> list[list[Channel]]:
         """The legs that are not on their way out, grouped by the ties they have now; each group oldest first."""

@@ -10,6 +10,9 @@ import msgspec
 
 from callbridge.calls import Call, Channel, Side, local_time
 
+Mode = Literal["listen", "whisper", "barge"]
+MonitorState = Literal["dialling", "ringing", "active"]
+
 
 class Leg(msgspec.Struct, frozen=True, gc=False):
     """One side of a call as `fields=legs` shows it. `kind` is `extension` or `outside`."""
@@ -20,14 +23,19 @@ class Leg(msgspec.Struct, frozen=True, gc=False):
     name: str
     state: str
     kind: Literal["extension", "outside"]
+    callstate: str
+    answered: bool
 
 
 class Monitor(msgspec.Struct, frozen=True, gc=False):
-    """Who listens to a call. `mode` is listen, whisper or barge."""
+    """Who listens to a call. `mode` is listen, whisper or barge; `watches` is the leg that it listens to."""
 
     uuid: str
     extension: str
-    mode: Literal["listen", "whisper", "barge"]
+    mode: Mode
+    state: MonitorState
+    watches: str
+    created_time: str
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -56,6 +64,7 @@ class Record(Row, frozen=True, gc=False, kw_only=True):
     answered_time: str | None
     parked_until: str | None
     recording: str | None
+    recorded_leg: str
     queue: str | None
     legs: tuple[Leg, ...]
     monitors: tuple[Monitor, ...]
@@ -115,9 +124,9 @@ def direction_of(call: Call) -> str:
     for leg in (lead, *call.legs):
         if leg.business_direction:
             return leg.business_direction
-    if lead.inbound and not lead.extension and not lead.is_loopback:
+    if lead.inbound and not lead.extension and not lead.is_virtual:
         return "inbound"
-    outside = (not leg.extension and not leg.is_loopback for leg in call.legs)
+    outside = (not leg.extension and not leg.is_virtual for leg in call.legs)
     return "outbound" if any(outside) else "local"
 
 
@@ -132,6 +141,7 @@ def make_record(
     lead = call.lead
     tenant = tenant_of(call, shared_contexts)
     legs = call.legs
+    recorded = next((leg for leg in legs if leg.recording), None)
     leg_ids = [leg.uuid for leg in legs if leg.uuid != call.id]
     return Record(
         call.id,
@@ -148,9 +158,11 @@ def make_record(
         source_name=lead.caller_name,
         answered_time=local_time(lead.answered_us, offset) if lead.answered_us else None,
         parked_until=local_time(lead.parked_until_us, offset) if lead.parked_until_us else None,
-        recording=next((leg.recording for leg in legs if leg.recording), None),
+        recording=recorded.recording if recorded is not None else None,
+        recorded_leg=recorded.uuid if recorded is not None else "",
         queue=next((leg.queue for leg in legs if leg.queue), None),
-        legs=tuple([_leg(leg) for leg in legs if not leg.is_loopback]),
+        # One that has hung up is nobody's side any more, and may stay in the switch for seconds (measured: att_xfer).
+        legs=tuple([_leg(leg) for leg in legs if not leg.is_virtual and (lead.hungup or not leg.hungup)]),
         monitors=_monitors(legs, watchers) if watchers else (),
         ids=(*leg_ids, *[uuid for uuid in call.other_ids if uuid not in leg_ids]),
         created_us=call.created_us,
@@ -162,16 +174,33 @@ def make_record(
 
 def _leg(channel: Channel) -> Leg:
     kind: Literal["extension", "outside"] = "extension" if channel.extension else "outside"
-    return Leg(channel.uuid, channel.side, channel.number, channel.party_name, channel.state, kind)
+    return Leg(
+        channel.uuid,
+        channel.side,
+        channel.number,
+        channel.party_name,
+        channel.state,
+        kind,
+        channel.callstate,
+        channel.answered_us > 0,
+    )
 
 
 def _monitors(legs: list[Channel], watchers: Mapping[str, list[Channel]]) -> tuple[Monitor, ...]:
     return tuple(
-        Monitor(channel.uuid, channel.number, _mode(channel)) for leg in legs for channel in watchers.get(leg.uuid, ())
+        Monitor(channel.uuid, channel.number, _mode(channel), _monitor_state(channel), leg.uuid, channel.created)
+        for leg in legs
+        for channel in watchers.get(leg.uuid, ())
     )
 
 
-def _mode(channel: Channel) -> Literal["listen", "whisper", "barge"]:
+def _monitor_state(channel: Channel) -> MonitorState:
+    if channel.answered_us:
+        return "active"
+    return "ringing" if channel.callstate in ("RINGING", "EARLY") else "dialling"
+
+
+def _mode(channel: Channel) -> Mode:
     """Who hears the supervisor: nobody, one leg, both (freeswitch: mod_dptools.c `eavesdrop_function`)."""
     if channel.application == "three_way" or channel.whisper == "ab":
         return "barge"

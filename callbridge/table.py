@@ -26,6 +26,10 @@ LOOK_AGAIN_AFTER: Final = 1.0
 """Seconds after which a leg that the switch itself made is probed once more when it starts to execute something: of a
 conference member that was dialled out to, the events never say so (measured)."""
 
+LOOK_AT_MONITORS: Final = 3.0
+"""Seconds after which a monitor is probed, again and again: that it has stopped to listen (by a key, or because the
+call that it listened to is over) and goes on with its dialplan, no event says (measured)."""
+
 TOMBSTONE_FOR: Final = 60.0
 """Seconds for which the uuid of a dead channel is remembered. CHANNEL_STATE follows CHANNEL_DESTROY at once, a row of
 `show channels` outlives it by up to 270 ms (measured)."""
@@ -48,8 +52,6 @@ EVENTS: Final = (
     "RECORD_STOP",
 )
 """The events that the table reads, and so those to subscribe to. It passes over all others."""
-
-_RINGING_STATES: Final = frozenset(("CS_INIT", "CS_ROUTING", "CS_CONSUME_MEDIA"))
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -74,7 +76,8 @@ class CallTable:
         self._set = CallSet()
         self._channels = self._set.channels
         self._epoch = 0
-        self._tombstones: dict[str, float] = {}
+        self._tombstones: dict[str, tuple[float, int]] = {}
+        """uuid of a dead channel -> when it was found dead, and the sequence number of what was last heard of it."""
         self._doubts: dict[str, int] = {}
         """Channels to be probed -> the sequence number that the answer must exceed."""
         self._to_ask: list[str] = []
@@ -145,7 +148,8 @@ class CallTable:
         if channel is not None:
             self._remove(channel, now)
         else:
-            self._bury(uuid, now)
+            self._bury(uuid, now, 0)
+            self._set.orphan(uuid)
 
     def unanswered(self, uuid: str) -> None:
         """A probe brought nothing that says whether the channel lives. It proves nothing; the next doubt asks again."""
@@ -157,6 +161,8 @@ class CallTable:
         for uuid in [uuid for uuid, due in self._look_again.items() if due <= now]:
             del self._look_again[uuid]
             self._doubt(uuid)
+            if self._channels[uuid].watching:
+                self._look_again[uuid] = now + LOOK_AT_MONITORS
 
     def next_deadline(self) -> float | None:
         """When `settle` has something to do, on the clock of `now`; None while it has not."""
@@ -198,13 +204,18 @@ class CallTable:
     def _meet(self, event: Event, now: float) -> None:
         name, uuid = event.name, event.uuid
         if name == "CHANNEL_UUID" and (channel := self._channels.get(event.old_uuid)):
-            self._bury(channel.uuid, now)
+            self._bury(channel.uuid, now, event.sequence)
+            due = self._look_again.pop(channel.uuid, None)
+            if due is not None:
+                self._look_again[uuid] = due
             self._set.rename(channel, uuid)
             self._on_any(channel, event, now)
+        elif name == "CHANNEL_CREATE":
+            if event.sequence > self._tombstones.get(uuid, (0.0, 0))[1]:
+                # Whoever makes a channel may give it the uuid of an earlier one.
+                self._welcome(event, now)
         elif self._is_dead(uuid, now):
             return
-        elif name == "CHANNEL_CREATE":
-            self._welcome(event, now)
         elif name == "CHANNEL_DATA":
             if event.sequence > self._doubts.get(uuid, 0):
                 self._welcome(event, now)
@@ -212,7 +223,7 @@ class CallTable:
                 self._to_ask.append(uuid)
         elif name == "CHANNEL_DESTROY":
             self._doubts.pop(uuid, None)
-            self._bury(uuid, now)
+            self._bury(uuid, now, event.sequence)
         elif INIT < event.state_number < HANGUP:
             self._doubt(uuid, event.sequence)
 
@@ -221,14 +232,14 @@ class CallTable:
         self._doubts.pop(event.uuid, None)
         channel = Channel(event, self._created.pop(event.uuid, ""))
         channel.epoch = self._epoch
-        if event.other_type == "originator":
-            channel.origin_uuid = self._set.known(event.other_leg_uuid)
-        else:
-            channel.origin_uuid = self._set.known(event.var_queue_member_uuid)
-        if event.name == "CHANNEL_DATA":
-            channel.has_bridged = event.state not in _RINGING_STATES
+        channel.origin_uuid = origin = self._set.known(channel.origin_uuid)
         self._set.add(channel, event.var_bridge_to if event.name == "CHANNEL_DATA" else "", now)
         self._look_for_monitor(channel, event, now)
+        if origin and origin not in self._channels:
+            if self._is_dead(origin, now):
+                self._set.orphan(origin)
+            else:
+                self._doubt(origin)
 
     def _doubt(self, uuid: str, floor: int = 0) -> None:
         if uuid not in self._doubts:
@@ -247,9 +258,12 @@ class CallTable:
         if number == ROUTING and channel.watching:
             application, _, target = channel.destination.partition(":")
             if application not in MONITOR_APPLICATIONS:
-                self._set.unwatch(channel)
+                self._set.unwatch(channel, now)
             elif target != channel.watching:
-                self._set.watch(channel, target, now)
+                self._watch(channel, target, now)
+        elif number == EXECUTE and channel.watching:
+            # In which mode it listens from now on, no event says.
+            self._doubt(channel.uuid, event.sequence)
         elif number == EXECUTE and not channel.inbound and not channel.origin_uuid:
             self._look_again[channel.uuid] = now + LOOK_AGAIN_AFTER
         self._set.note(channel)
@@ -264,7 +278,7 @@ class CallTable:
     def _on_bridge(self, channel: Channel, event: Event, now: float) -> None:
         channel.take(event)
         if channel.watching:
-            self._set.unwatch(channel)
+            self._set.unwatch(channel, now)
         if event.bridge_a_uuid and event.bridge_b_uuid:
             self._set.talk(event.bridge_a_uuid, event.bridge_b_uuid, now)
         self._set.note(channel)
@@ -283,7 +297,9 @@ class CallTable:
             self._to_ask.append(channel.uuid)
             return
         self._doubts.pop(channel.uuid, None)
-        channel.epoch = self._epoch
+        if channel.epoch != self._epoch:
+            channel.epoch = self._epoch
+            channel.catch_up(event)
         channel.take(event)
         for uuid in [uuid for uuid in channel.peers if uuid != event.var_bridge_to]:
             self._set.part(channel.uuid, uuid, now)
@@ -293,28 +309,39 @@ class CallTable:
         self._set.note(channel)
 
     def _look_for_monitor(self, channel: Channel, event: Event, now: float) -> None:
-        if channel.application in MONITOR_APPLICATIONS:
+        # One that is bridged away still has the application for its last one.
+        if channel.application in MONITOR_APPLICATIONS and not event.var_bridge_to:
             target = channel.application_data.split(" ", 1)[0]
             if target != channel.watching and not channel.hungup:
-                self._set.watch(channel, target, now)
+                self._watch(channel, target, now)
+        elif event.var_watches and not channel.application and not event.var_bridge_to:
+            # A supervisor whose phone still rings says whom it is for.
+            if event.var_watches != channel.watching and not channel.hungup:
+                self._watch(channel, event.var_watches, now)
         elif channel.watching and event.variable_uuid:
-            self._set.unwatch(channel)
+            self._set.unwatch(channel, now)
+
+    def _watch(self, channel: Channel, target: str, now: float) -> None:
+        self._set.watch(channel, target, now)
+        self._look_again[channel.uuid] = now + LOOK_AT_MONITORS
 
     # The dead.
 
     def _remove(self, channel: Channel, now: float) -> None:
         self._look_again.pop(channel.uuid, None)
         self._doubts.pop(channel.uuid, None)
-        self._bury(channel.uuid, now)
+        self._bury(channel.uuid, now, channel.sequence)
+        for monitor in self._set.watchers.get(channel.uuid, ()):
+            self._look_again[monitor.uuid] = now + LOOK_AGAIN_AFTER
         self._set.remove(channel, now)
 
     def _is_dead(self, uuid: str, now: float) -> bool:
         buried = self._tombstones.get(uuid)
-        return buried is not None and now - buried < TOMBSTONE_FOR
+        return buried is not None and now - buried[0] < TOMBSTONE_FOR
 
-    def _bury(self, uuid: str, now: float) -> None:
+    def _bury(self, uuid: str, now: float, sequence: int) -> None:
         tombstones = self._tombstones
         tombstones.pop(uuid, None)
-        tombstones[uuid] = now
-        while now - tombstones[oldest := next(iter(tombstones))] >= TOMBSTONE_FOR:
+        tombstones[uuid] = now, sequence
+        while now - tombstones[oldest := next(iter(tombstones))][0] >= TOMBSTONE_FOR:
             del tombstones[oldest]

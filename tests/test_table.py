@@ -538,16 +538,14 @@ def test_dumps_may_come_in_any_order() -> None:
         call_direction="outbound",
         created_us=T0 + 2,
         var_bridge_to="a",
-        other_type="originator",
-        other_leg_uuid="a",
+        var_originating_leg="a",
     )
     told.dump("a", created_us=T0 + 1, var_bridge_to="b")
     told.dump(
         "r",
         call_direction="outbound",
         created_us=T0 + 3,
-        other_type="originator",
-        other_leg_uuid="a",
+        var_originating_leg="a",
         state="CS_CONSUME_MEDIA",
     )
     told.wait(SPLIT_AFTER)

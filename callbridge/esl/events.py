@@ -50,12 +50,16 @@ class Event(msgspec.Struct, gc=False):
 
     caller_name: str = field(name="Caller-Caller-ID-Name", default="")
     caller_number: str = field(name="Caller-Caller-ID-Number", default="")
+    original_name: str = field(name="Caller-Orig-Caller-ID-Name", default="")
     original_number: str = field(name="Caller-Orig-Caller-ID-Number", default="")
     callee_name: str = field(name="Caller-Callee-ID-Name", default="")
     destination: str = field(name="Caller-Destination-Number", default="")
     network_address: str = field(name="Caller-Network-Addr", default="")
     context: str = field(name="Caller-Context", default="")
     created_us: int = field(name="Caller-Channel-Created-Time", default=0)
+    profile_us: int = field(name="Caller-Profile-Created-Time", default=0)
+    """When the channel got the caller profile that it has now: every transfer and every later bridge gives it another.
+    """
     answered_us: int = field(name="Caller-Channel-Answered-Time", default=0)
     last_hold_us: int = field(name="Caller-Channel-Last-Hold", default=0)
     hold_accum_us: int = field(name="Caller-Channel-Hold-Accum", default=0)
@@ -73,12 +77,18 @@ class Event(msgspec.Struct, gc=False):
     var_dialed_user: str = field(name="variable_dialed_user", default="")
     var_user_name: str = field(name="variable_user_name", default="")
     var_gateway: str = field(name="variable_sip_gateway_name", default="")
+    var_originating_leg: str = field(name="variable_originating_leg_uuid", default="")
     var_bridge_to: str = field(name="variable_bridge_to", default="")
+    var_last_bridge_to: str = field(name="variable_last_bridge_to", default="")
     var_loopback_uuid: str = field(name="variable_other_loopback_leg_uuid", default="")
     var_application: str = field(name="variable_current_application", default="")
     var_application_data: str = field(name="variable_current_application_data", default="")
     var_whisper_aleg: str = field(name="variable_eavesdrop_whisper_aleg", default="")
     var_whisper_bleg: str = field(name="variable_eavesdrop_whisper_bleg", default="")
+    var_watches: str = field(name="variable_callbridge_watches", default="")
+    """Of a supervisor that callbridge has called: the leg to watch, from its first event on."""
+    var_park_seconds: str = field(name="variable_callbridge_park_seconds", default="")
+    """Of a leg that callbridge has parked: for how long. `park_timeout` is gone when CHANNEL_PARK comes."""
     var_park_timeout: str = field(name="variable_park_timeout", default="")
     var_queue: str = field(name="variable_cc_queue", default="")
     var_queue_member_uuid: str = field(name="variable_cc_member_session_uuid", default="")

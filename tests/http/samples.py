@@ -27,6 +27,7 @@ SAMPLE = Record(
     answered_time=None,
     parked_until=None,
     recording=None,
+    recorded_leg="",
     queue=None,
     legs=(),
     monitors=(),

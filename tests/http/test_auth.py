@@ -119,7 +119,7 @@ async def test_a_token_without_the_scope_read_may_not_read(path: str) -> None:
 
 # Tenants.
 
-LEG = Leg("b-leg", "bleg", "777", "Boris", "CS_EXECUTE", "outside")
+LEG = Leg("b-leg", "bleg", "777", "Boris", "CS_EXECUTE", "outside", "ACTIVE", True)
 
 
 def two_tenants() -> Mirror:

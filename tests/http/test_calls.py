@@ -174,9 +174,10 @@ FULL = record(
     hold_us=3_900_000,
     hold_since_us=SAMPLE.created_us + 98_000_000,
     recording="/var/rec/a.wav",
+    recorded_leg="a",
     queue="support",
-    legs=(Leg("a", "aleg", "101", "Anna", "CS_EXECUTE", "extension"),),
-    monitors=(Monitor("m", "900", "whisper"),),
+    legs=(Leg("a", "aleg", "101", "Anna", "CS_EXECUTE", "extension", "ACTIVE", True),),
+    monitors=(Monitor("m", "900", "whisper", "active", "leg1", "2021-06-08 17:38:00"),),
 )
 FULL_JSON = {
     "call_id": "a",
@@ -194,9 +195,27 @@ FULL_JSON = {
     "hold_seconds": 5,
     "source_name": "Anna",
     "legs": [
-        {"uuid": "a", "side": "aleg", "number": "101", "name": "Anna", "state": "CS_EXECUTE", "kind": "extension"},
+        {
+            "uuid": "a",
+            "side": "aleg",
+            "number": "101",
+            "name": "Anna",
+            "state": "CS_EXECUTE",
+            "kind": "extension",
+            "callstate": "ACTIVE",
+            "answered": True,
+        },
     ],
-    "monitors": [{"uuid": "m", "extension": "900", "mode": "whisper"}],
+    "monitors": [
+        {
+            "uuid": "m",
+            "extension": "900",
+            "mode": "whisper",
+            "state": "active",
+            "watches": "leg1",
+            "created_time": "2021-06-08 17:38:00",
+        },
+    ],
     "parked_until": "2021-06-08 17:39:00",
     "switch": "pbx",
     "tenant": "a.example",

@@ -33,10 +33,11 @@ ONE = record(
     answered_time="2021-06-08 17:37:48",
     answered_us=BEGAN_US + 11_000_000,
     hold_us=5_000_000,
-    legs=(Leg("leg1", "aleg", "101", "Anna", "CS_EXECUTE", "extension"),),
-    monitors=(Monitor("mon", "900", "listen"),),
+    legs=(Leg("leg1", "aleg", "101", "Anna", "CS_EXECUTE", "extension", "ACTIVE", True),),
+    monitors=(Monitor("mon", "900", "listen", "active", "leg1", "2021-06-08 17:38:00"),),
     parked_until="2021-06-08 17:40:00",
     recording="/rec/1.wav",
+    recorded_leg="leg1",
     queue="support",
     ids=("leg1", "old1"),
 )
@@ -55,8 +56,9 @@ TWO = record(
     answered_time="2021-06-08 17:37:40",
     answered_us=BEGAN_US + 3_000_000,
     hold_us=1_000_000,
-    legs=(Leg("leg2", "bleg", "0899", "Mobile", "CS_PARK", "outside"),),
+    legs=(Leg("leg2", "bleg", "0899", "Mobile", "CS_PARK", "outside", "ACTIVE", True),),
     recording="/rec/2.wav",
+    recorded_leg="leg2",
     queue="sales",
 )
 THREE = record("three", 3, tenant=None, direction="inbound", source="", source_name="", callstate="RINGING")

@@ -24,7 +24,7 @@ seconds_us = st.sampled_from([0, 999_999, 1_000_000, 5_000_000])
 @st.composite
 def a_call(draw: st.DrawFn, call_id: str) -> Record:
     answered_us = draw(st.sampled_from([0, SAMPLE.created_us + 5_000_000, SAMPLE.created_us + 9_500_000]))
-    leg = Leg(f"{call_id}-leg", "bleg", draw(numbers), draw(names), "CS_EXECUTE", "outside")
+    leg = Leg(f"{call_id}-leg", "bleg", draw(numbers), draw(names), "CS_EXECUTE", "outside", "ACTIVE", True)
     return record(
         call_id,
         draw(st.integers(0, 3)),
