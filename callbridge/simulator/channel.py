@@ -10,8 +10,11 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
 
+import msgspec
+
 from callbridge.simulator.forms import FORMS, Pairs
-from callbridge.simulator.variables import NONE, Change, learned
+from callbridge.simulator.timeline import FOREVER, Task
+from callbridge.simulator.variables import NONE, Change, learned, unset, without
 
 STATES: Final = {
     name: number
@@ -46,6 +49,11 @@ WITH_VARIABLES: Final = frozenset(
 ) | {"CALL_UPDATE", "RECORD_START", "RECORD_STOP", "MEDIA_BUG_START", "MEDIA_BUG_STOP"}
 """Events that carry the channel's variables."""
 
+_STORY: Final = frozenset(f"CHANNEL_{name}" for name in ("BRIDGE", "EXECUTE", "EXECUTE_COMPLETE", "PROGRESS")) | {
+    "CALL_UPDATE"
+}
+"""Events whose variables say what a leg executes and whom it talks to."""
+
 _NO_TIMES: Final[Mapping[str, int]] = MappingProxyType({})
 
 _PARAMETERS_OF_TIMES: Final = {
@@ -65,6 +73,8 @@ def stamp(us: int) -> str:
 class Profile:
     """A caller profile (switch_caller.c): who calls whom, as a channel sees it."""
 
+    __slots__ = ("hold_us", "index", "last_hold_us", "times", "values")
+
     def __init__(self, values: Mapping[str, str]) -> None:
         self.values = dict(values)
         self.times = dict.fromkeys(TIMES, 0)
@@ -73,14 +83,22 @@ class Profile:
         self.index = 1
         """Each transfer gives a channel its next profile."""
 
-    def transfer(self, destination: str, context: str, source: str) -> None:
+    def transfer(self, destination: str, dialplan: str, context: str, source: str) -> None:
         """The dialplan or a command sends the channel elsewhere (switch_ivr.c, `switch_ivr_session_transfer`)."""
         redirected_from, name = self.values["Destination-Number"], self.values.pop("Channel-Name")
         for key in ("Context", "RDNIS", "Transfer-Source"):
             self.values.pop(key, None)
         self.values |= {"Transfer-Source": source, "Context": context, "RDNIS": redirected_from, "Channel-Name": name}
+        self.values["Dialplan"] = dialplan
         self.values["Destination-Number"] = destination
         self.index += 1
+
+    def flip(self) -> None:
+        """A channel that was called now calls: caller and callee change places (`switch_channel_flip_cid`)."""
+        values = self.values
+        for what in ("Name", "Number"):
+            caller, callee = f"Caller-ID-{what}", f"Callee-ID-{what}"
+            values[caller], values[callee] = values[callee], values[caller]
 
     def pairs(self, prefix: str, *, times: Mapping[str, int], index: bool) -> list[tuple[str, str]]:
         """Its headers, `Caller-…` or `Other-Leg-…`."""
@@ -96,14 +114,82 @@ class Profile:
         return pairs
 
 
+class Parties(msgspec.Struct, frozen=True, gc=False):
+    """Who calls whom. `dialled` is what the caller dialled, `destination` where the dialplan led it."""
+
+    domain: str
+    caller_number: str
+    caller_name: str
+    dialled: str
+    destination: str
+
+
+class Habits(msgspec.Struct, frozen=True, gc=False):
+    """How those who talk on a leg behave: seconds until a called phone answers, seconds of talk, who hangs up then;
+    whether the caller gives up where nobody answers, and whether he holds the call in its middle third."""
+
+    ring: float = 0.3
+    talk: float = FOREVER
+    caller_hangs_up: bool = True
+    gives_up: bool = False
+    holds: bool = False
+
+
+_NO_HABITS: Final = Habits()
+
+
 class Channel:
-    """One leg. `leg` names what it was learned from: `outbound.a` is the caller of an outbound call."""
+    """One leg. `leg` names what it was learned from: `outbound.a` is the caller of an outbound call.
+
+    `state` is the state in which its thread runs, `number` that of the state it is to be in: as in the switch, a
+    command sets the second, and the thread follows when it comes to it.
+    """
+
+    __slots__ = (
+        "_blocks",
+        "_leg",
+        "_parameters",
+        "_seen",
+        "_variables",
+        "_written",
+        "actions",
+        "answer",
+        "astray",
+        "call_uuid",
+        "called",
+        "callstate",
+        "cause",
+        "codec",
+        "created_stamp",
+        "execution",
+        "extra",
+        "flipped",
+        "habits",
+        "inbound",
+        "learned_from",
+        "led_by",
+        "name",
+        "number",
+        "other",
+        "partner",
+        "presence_id",
+        "profile",
+        "recordings",
+        "sent",
+        "state",
+        "task",
+        "uuid",
+        "watchers",
+        "who",
+    )
 
     def __init__(
-        self, uuid: str, leg: str, name: str, profile: Mapping[str, str], parameters: Mapping[str, str]
+        self, uuid: str, leg: str, who: Parties, profile: Mapping[str, str], parameters: Mapping[str, str]
     ) -> None:
         self.uuid = uuid
-        self.name = name
+        self.learned_from = leg
+        self.who = who
+        self.name = profile["Channel-Name"]
         self.inbound = profile["Direction"] == "inbound"
         self.profile = Profile(profile)
         self.call_uuid = uuid
@@ -117,7 +203,28 @@ class Channel:
         self.other: list[tuple[str, str]] = []
         self.created_stamp = ""
         self.extra: dict[str, str] = {}
-        """Variables of this channel alone, set by a command."""
+        """Variables of this channel alone. They win over the learned ones."""
+        self.astray = False
+        """Whether it does something else than what its variables were learned from."""
+        self.habits = _NO_HABITS
+        self.task: Task | None = None
+        """Its own thread; a leg that was called has none and goes with that of the leg that called it."""
+        self.led_by: Channel | None = None
+        """The leg that called it, as long as that one rings it or talks to it."""
+        self.sent = False
+        """Whether a command has sent it elsewhere and its thread has not yet followed (CF_TRANSFER)."""
+        self.actions: tuple[tuple[str, str], ...] = ()
+        """The applications that it has yet to execute, each with its argument."""
+        self.execution = ("", "", "")
+        """The one that it executes: its name, its argument, the uuid of this execution."""
+        self.called: Channel | None = None
+        """The leg that it called last."""
+        self.partner: Channel | None = None
+        """The leg that it is bridged to."""
+        self.flipped = False
+        """Whether it was called and calls now."""
+        self.watchers: tuple[Channel, ...] = ()
+        self.recordings: tuple[str, ...] = ()
         self._leg = learned()[leg]
         self._seen: dict[str, int] = {}
         self._variables = NONE
@@ -129,17 +236,48 @@ class Channel:
         return f"<Channel {self.uuid[:8]} {self.name} CS_{self.state}>"
 
     @property
+    def answered(self) -> bool:
+        """Whether it has been answered."""
+        return self.answer == "answered"
+
+    @property
+    def gone(self) -> bool:
+        """Whether all has been told of it."""
+        return self.state == "DESTROY"
+
+    @property
     def dead(self) -> bool:
         """Whether it is on its way out: the switch no longer finds it (`switch_core_session_locate`)."""
         return self.number >= STATES["HANGUP"]
 
     def set(self, change: Change) -> None:
         """Set or unset variables."""
+        if self.extra:
+            change = without(change, frozenset(name for name, _ in change.put if name in self.extra))
         self._variables = self._variables.after(change)
+
+    def put(self, name: str, value: str) -> None:
+        """Set a variable of this channel alone, which moves it to the end; an empty value unsets it."""
+        self.extra.pop(name, None)
+        if name in self._variables.templates:
+            self._variables = self._variables.after(unset(name))
+        if value:
+            self.extra[name] = value
+
+    def go_astray(self) -> None:
+        """From now on it does something else than what its variables were learned from."""
+        if not self.astray or _STORY & self._leg.keys():
+            self.astray = True
+            self._leg = {event: changes for event, changes in self._leg.items() if event not in _STORY}
+
+    def say(self, name: str, value: str) -> None:
+        """What the switch itself sets, where nothing was learned of it."""
+        if self.astray:
+            self.put(name, value)
 
     def variable(self, name: str) -> str:
         """The value of a variable; an absent one is empty."""
-        return self._variables.value(name, self._parameters)
+        return self.extra.get(name) or self._variables.value(name, self._parameters)
 
     def parameter(self, name: str, value: str) -> None:
         """Something that the variables' templates refer to."""
@@ -189,9 +327,8 @@ class Channel:
         profile = self._blocks.get(form)
         if profile is None:
             # Before CS_INIT a channel has no caller profile yet.
-            pairs = (
-                self.profile.pairs("Caller", times=self.profile.times, index=True) if self.codec or self.other else []
-            )
+            times = self.profile.times
+            pairs = self.profile.pairs("Caller", times=times, index=True) if times["Profile-Created"] else []
             profile = self._blocks[form] = writer.block([*pairs, *self.other])
         blocks = [writer.block(self._basic()), profile]
         if with_variables:

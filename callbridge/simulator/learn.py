@@ -26,6 +26,15 @@ RECORDINGS: Final = {
 }
 """Kind of call -> the recording it is learned from."""
 
+ORIGINATED: Final = "listen"
+"""The recording in which the switch itself calls somebody: its last leg."""
+
+_GIVEN: Final = frozenset(("eavesdrop_enable_dtmf", "origination_caller_id_number"))
+"""What the command of that recording set."""
+
+_ITS_OWN: Final = ("CHANNEL_EXECUTE", "CHANNEL_EXECUTE_COMPLETE")
+"""Events of what it then did, which is for other such legs something else."""
+
 _TIMES: Final = {
     "start": "created",
     "profile_start": "created",
@@ -57,6 +66,8 @@ def changes_of(events: list[dict[str, str]]) -> Iterator[tuple[str, str, dict[st
     parameters = _parameters(events)
     for event in events:
         uuid = event.get("Unique-ID", "")
+        if uuid not in parameters:
+            continue
         now = {name[9:]: value for name, value in event.items() if name.startswith("variable_")}
         if not now or event["Event-Name"] in ("CUSTOM", "PRESENCE_IN"):
             continue
@@ -89,12 +100,12 @@ def _parameters(events: list[dict[str, str]]) -> dict[str, list[tuple[re.Pattern
         others = [other for other in last if other != uuid]
         texts = {
             uuid: "uuid",
-            others[0]: "other_uuid",
+            **dict.fromkeys(others[:1], "other_uuid"),
             event["Core-UUID"]: "core_uuid",
             domain: "domain",
             first["Caller-Destination-Number"]: "dialled",
             routed["Caller-Destination-Number"]: "destination",
-            first["Caller-Caller-ID-Name"]: "caller_name",
+            first.get("Caller-Caller-ID-Name", ""): "caller_name",
             first["Caller-Caller-ID-Number"]: "caller_number",
             # A phone that gives no name calls as 0000000000, and its number stands where the name belongs.
             first.get("variable_effective_caller_id_name", ""): "caller_name",
@@ -106,6 +117,26 @@ def _parameters(events: list[dict[str, str]]) -> dict[str, list[tuple[re.Pattern
             if text
         ]
     return found
+
+
+def originated(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """event -> changes, of a leg that the switch made: up to where it executes something, and its end."""
+    events = list(events_of(folder / f"{ORIGINATED}.esl.xz"))
+    uuid = [event["Unique-ID"] for event in events if event["Event-Name"] == "CHANNEL_CREATE"][-1]
+    own = [event for event in events if event.get("Unique-ID") == uuid]
+    for event in own:
+        for name in _GIVEN:
+            event.pop(f"variable_{name}", None)
+    changes: dict[str, list[dict[str, Any]]] = {}
+    for _, name, change in changes_of(own):
+        if name in _ITS_OWN or (name == "CALL_UPDATE" and name in changes):
+            continue
+        change["set"] = [pair for pair in change["set"] if pair[0] not in _LAST]
+        changes.setdefault(name, []).append(change)
+    return changes
+
+
+_LAST: Final = frozenset(("current_application", "current_application_data", "last_app", "last_arg", "read_codec"))
 
 
 def _template(name: str, value: str, parameters: list[tuple[re.Pattern[str], str]]) -> str:
@@ -133,6 +164,7 @@ def learn(folder: Path) -> dict[str, Any]:
         for uuid, event, change in changes_of(events):
             leg = legs.setdefault(f"{kind}.{'ab'[order.index(uuid)]}", {})
             leg.setdefault(event, []).append(change)
+    legs["originated.a"] = originated(folder)
     seen = Counter(pair for leg in legs.values() for changes in leg.values() for c in changes for pair in c["set"])
     usual: dict[str, str] = {}
     for (variable, template), _ in seen.most_common():

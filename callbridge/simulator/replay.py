@@ -142,6 +142,10 @@ class Replay:
             writer = FORMS[listener.form]
             listener.deliver(listener.form, writer.event([writer.block([("Event-Name", name), *headers])], body))
 
+    def ask(self, line: str, reply: Callable[[str], None]) -> None:
+        """The same, for what asks for it in another way."""
+        reply(self.api(line))
+
     def api(self, line: str) -> str:
         """`show channels as delim |`, `uuid_dump`, `uuid_exists`, `global_getvar core_uuid`."""
         name, _, argument = line.partition(" ")

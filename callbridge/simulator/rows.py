@@ -112,7 +112,8 @@ class Rows:
             case "CHANNEL_CALLSTATE" if channel.callstate not in ("DOWN", "HANGUP"):
                 row["callstate"] = channel.callstate
             case "CHANNEL_BRIDGE" | "CHANNEL_UNBRIDGE":
-                for uuid in (headers["Bridge-A-Unique-ID"], headers["Bridge-B-Unique-ID"]):
+                ends = (headers["Bridge-A-Unique-ID"], headers["Bridge-B-Unique-ID"])
+                for uuid in [uuid for uuid in ends if uuid in self._rows]:
                     self._rows[uuid]["call_uuid"] = channel.call_uuid if event == "CHANNEL_BRIDGE" else uuid
             case _:
                 _note_details(row, channel, event, headers)

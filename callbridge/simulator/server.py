@@ -50,6 +50,9 @@ class Behind(Protocol):
     def api(self, line: str) -> str:
         """What a command gives."""
 
+    def ask(self, line: str, reply: Callable[[str], None]) -> None:
+        """Run a command; `reply` takes what it gives, when it is done."""
+
     def announce(self, name: str, headers: list[tuple[str, str]], body: str = "") -> None:
         """Make an event that is of no channel."""
 
@@ -110,6 +113,8 @@ class Session(asyncio.Protocol):
         self._queue: deque[bytes] = deque()
         self._paused = False
         self._missed = 0
+        self._busy = False
+        """Whether a command is under way; those after it wait."""
 
     def __repr__(self) -> str:
         return f"<Session {self.form}, {len(self._names)} events subscribed, {len(self._queue)} waiting>"
@@ -143,7 +148,10 @@ class Session(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._unread += data.replace(b"\r", b"")
-        while self._transport is not None:
+        self._read_on()
+
+    def _read_on(self) -> None:
+        while self._transport is not None and not self._busy:
             self._unread = self._unread.lstrip(b"\n")
             command, end, rest = self._unread.partition(b"\n\n")
             if not end:
@@ -200,8 +208,8 @@ class Session(asyncio.Protocol):
         elif not self._authenticated:
             self._authenticate(word, rest)
         elif word == "api":
-            output = self._switch.api(rest) or "-ERR no reply\n"
-            self._write(f"Content-Type: api/response\nContent-Length: {len(output.encode())}\n\n{output}")
+            self._busy = True
+            self._switch.ask(rest, self._respond)
         elif word == "bgapi":
             self._run_job(rest, headers.get("job-uuid") or str(uuid.uuid4()))
         elif word in ("event", "nixevent", "noevents", "filter", "log", "nolog"):
@@ -224,7 +232,15 @@ class Session(asyncio.Protocol):
         name, _, argument = line.partition(" ")
         headers = [("Job-UUID", job), ("Job-Command", name)] + ([("Job-Command-Arg", argument)] if argument else [])
         loop = asyncio.get_running_loop()
-        loop.call_soon(lambda: self._switch.announce("BACKGROUND_JOB", headers, self._switch.api(line)))
+        switch = self._switch
+        loop.call_soon(lambda: switch.ask(line, lambda output: switch.announce("BACKGROUND_JOB", headers, output)))
+
+    def _respond(self, output: str) -> None:
+        output = output or "-ERR no reply\n"
+        self._write(f"Content-Type: api/response\nContent-Length: {len(output.encode())}\n\n{output}")
+        self._busy = False
+        if self._unread:
+            asyncio.get_running_loop().call_soon(self._read_on)
 
     def _do_event(self, rest: str) -> None:
         names = rest.split()

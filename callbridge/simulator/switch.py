@@ -45,6 +45,9 @@ _MADE_IN: Final = {
 }
 
 
+Reply = Callable[[str], None]
+"""What takes the answer to a command."""
+
 Own = Sequence[tuple[str, str]]
 """Headers of one event alone."""
 
@@ -84,9 +87,16 @@ class Switch:
             "version": lambda _: f"FreeSWITCH Version {VERSION} (simulated by callbridge)\n",
             "status": lambda _: f"UP\n{len(self.channels)} session(s)\n",
             "echo": lambda text: text,
-            "simulator": self.set_fault,
+            "simulator": self.simulate,
         }
         """name -> what is called with the argument. Whoever drives the calls adds its own."""
+        self.slow_commands: dict[str, Callable[[str, Reply], None]] = {}
+        """Those that answer when they are done: name -> what is called with the argument and with what takes the
+        answer."""
+        self.simulator_commands: dict[str, tuple[str, Callable[[str], str]]] = {
+            "fault": ("<name> <value>", self.set_fault)
+        }
+        """Second word of `simulator …` -> its usage, and what is called with the rest and gives "" for a wrong one."""
         self.rows = Rows(HOSTNAME, clock, self.faults, self.chance)
         self.sequence = 500
         self.started = 0
@@ -190,11 +200,18 @@ class Switch:
     def enter(self, channel: Channel, state: str) -> None:
         """The channel's thread runs in a new state."""
         channel.state, channel.number = state, STATES[state]
+        if channel.inbound and channel.number < STATES["HANGUP"]:
+            if state == "ROUTING":
+                self.call_state(channel, "RINGING")
+            elif channel.answered:
+                self.call_state(channel, "ACTIVE")
         self.fire(channel, "CHANNEL_STATE")
 
     def call_state(self, channel: Channel, callstate: str) -> None:
         """The call state as phones see it."""
         before = channel.callstate
+        if before in (callstate, "HANGUP"):
+            return
         channel.callstate = callstate
         headers = [("Original-Channel-Call-State", before), ("Channel-Call-State-Number", str(CALLSTATES[callstate]))]
         self.fire(channel, "CHANNEL_CALLSTATE", before=headers)
@@ -214,6 +231,15 @@ class Switch:
         name, _, argument = line.partition(" ")
         answer = self.commands.get(name)
         return answer(argument) if answer is not None else f"-ERR {name} Command not found!\n"
+
+    def ask(self, line: str, reply: Reply) -> None:
+        """Run a command, also one that takes its time."""
+        name, _, argument = line.partition(" ")
+        slow = self.slow_commands.get(name)
+        if slow is not None:
+            slow(argument, reply)
+        else:
+            reply(self.api(line))
 
     def find(self, uuid: str) -> Channel | None:
         """The channel, unless it is on its way out: then no command finds it any more."""
@@ -241,13 +267,23 @@ class Switch:
         blocks = [self._common(form, "CHANNEL_DATA", self.now_us()), *channel.blocks(form, with_variables=True)]
         return FORMS[form].event(blocks, "").decode()
 
+    def simulate(self, argument: str) -> str:
+        """`simulator …`: what no real switch has."""
+        word, _, rest = argument.partition(" ")
+        known = self.simulator_commands.get(word)
+        if known is None:
+            usages = "|".join(f"{name} {usage}" for name, (usage, _) in self.simulator_commands.items())
+            return f"-USAGE: {usages}\n"
+        usage, command = known
+        return command(rest) or f"-USAGE: {word} {usage}\n"
+
     def set_fault(self, argument: str) -> str:
-        """`simulator fault NAME VALUE`."""
+        """`simulator fault NAME VALUE`; empty for a wrong usage."""
         words = argument.split()
-        if len(words) != 3 or words[0] != "fault":
-            return "-USAGE: fault <name> <value>\n"
+        if len(words) != 2:
+            return ""
         try:
-            self.faults.set(words[1], words[2])
+            self.faults.set(*words)
         except ValueError as error:
             return f"-ERR {error}\n"
         return "+OK\n"

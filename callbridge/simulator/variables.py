@@ -48,7 +48,10 @@ class Variables:
 
     def value(self, name: str, parameters: Mapping[str, str]) -> str:
         """One variable; an absent one is empty."""
-        return _PLACEHOLDER.sub(lambda match: parameters[match[1]], self.templates.get(name, ""))
+        template = self.templates.get(name, "")
+        if "{{" not in template:
+            return template
+        return _PLACEHOLDER.sub(lambda match: parameters[match[1]], template)
 
     def text(self, form: str, parameters: Mapping[str, str]) -> str:
         """The block of `variable_…` headers; `parameters` are written in that form already."""
@@ -93,6 +96,12 @@ def put(*pairs: tuple[str, str]) -> Change:
 def unset(*names: str) -> Change:
     """The change that unsets some variables."""
     return Change(unset=names)
+
+
+@cache
+def without(change: Change, names: frozenset[str]) -> Change:
+    """The change that leaves some variables as they are; the same one for the same variables."""
+    return Change(change.unset, [pair for pair in change.put if pair[0] not in names]) if names else change
 
 
 @cache

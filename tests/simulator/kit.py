@@ -7,8 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from callbridge.esl.events import Event, decode
-from callbridge.simulator.scenarios import Call, Parties
+from callbridge.simulator.channel import Parties
+from callbridge.simulator.machine import Machine
+from callbridge.simulator.phones import Phones
+from callbridge.simulator.scenarios import Call
 from callbridge.simulator.switch import Switch
+from callbridge.simulator.timeline import Timeline
 from callbridge.simulator.traffic import Load, Traffic
 from tests.recorded import Frame
 
@@ -69,12 +73,18 @@ class Heard:
 class World:
     """A switch with its traffic and two listeners, one for each form, on a clock that stands still."""
 
-    def __init__(self, load: Load | None = None, seed: int = 0, names: frozenset[str] | None = None) -> None:
+    def __init__(
+        self,
+        load: Load | None = None,
+        seed: int = 0,
+        names: frozenset[str] | None = None,
+        phones: Phones | None = None,
+    ) -> None:
         self.clock = Clock()
         self.switch = Switch(seed, self.clock.us, self.clock)
         self.json, self.plain = Heard("json", names), Heard("plain", names)
         self.switch.listeners += [self.json, self.plain]
-        self.traffic = Traffic(self.switch, load or Load(rate=0), self.clock, seed)
+        self.traffic = Traffic(self.switch, load or Load(rate=0), self.clock, seed, phones)
 
     def heard(self, form: str) -> Heard:
         return self.json if form == "json" else self.plain
@@ -120,7 +130,8 @@ def simulate(kind: str, form: str, names: frozenset[str] | None = None, *, calle
     clock, heard = Clock(), Heard(form, names)
     switch = Switch(0, clock.us, clock)
     switch.listeners.append(heard)
-    for pause in Call(switch, kind, WHO[kind], caller_hangs_up=caller_hangs_up).run():
+    machine = Machine(switch, Timeline(clock), Phones())
+    for pause in Call(machine, kind, WHO[kind], caller_hangs_up=caller_hangs_up).run():
         clock.now += pause
     return heard.frames
 

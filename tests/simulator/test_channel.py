@@ -2,12 +2,14 @@
 
 import re
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callbridge.esl.events import decode_json, decode_plain
-from callbridge.simulator.scenarios import KINDS, Call, Parties
-from tests.simulator.kit import World
+from callbridge.simulator.channel import Parties
+from callbridge.simulator.scenarios import KINDS, Call
+from tests.simulator.kit import WHO, World
 
 # A header of a switch holds no NUL; `%41` in event-plain cannot be told from an encoded A, and `_undef_` is empty.
 NAME = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=20).filter(
@@ -19,7 +21,7 @@ NAME = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 @given(st.sampled_from(KINDS), NAME)
 def test_any_name_of_a_caller_is_read_to_the_same_from_both_forms(kind: str, name: str) -> None:
     world = World()
-    call = Call(world.switch, kind, Parties("a.example.com", "101", name, "102", "102"))
+    call = Call(world.traffic.machine, kind, msgspec.structs.replace(WHO[kind], caller_name=name))
     for pause in call.run():
         world.clock.now += pause
     assert world.json.events == world.plain.events
@@ -32,7 +34,7 @@ def test_any_name_of_a_caller_is_read_to_the_same_from_both_forms(kind: str, nam
 @given(NAME)
 def test_a_dump_is_read_to_the_same_from_both_forms(name: str) -> None:
     world = World()
-    call = Call(world.switch, "outbound", Parties("a.example.com", "101", name, "102", "102"))
+    call = Call(world.traffic.machine, "outbound", Parties("a.example.com", "101", name, "102", "102"))
     steps = call.run()
     while not call.bridged:
         world.clock.now += next(steps)
@@ -46,7 +48,7 @@ def test_a_dump_is_read_to_the_same_from_both_forms(name: str) -> None:
 
 def test_a_per_cent_sign_in_a_variable_stands_as_it_is() -> None:
     world = World()
-    call = Call(world.switch, "outbound", Parties("a.example.com", "101", "100 %(uuid)s %s %", "102", "102"))
+    call = Call(world.traffic.machine, "outbound", Parties("a.example.com", "101", "100 %(uuid)s %s %", "102", "102"))
     for pause in call.run():
         world.clock.now += pause
     for form in ("json", "plain"):

@@ -33,9 +33,15 @@ def test_a_fault_is_turned_on_by_its_name(name: str, value: str, wanted: Faults)
     assert world.switch.faults == wanted
 
 
-@pytest.mark.parametrize("argument", ["", "fault", "fault late_rows", "fault late_rows 1 2", "mend late_rows 1"])
+@pytest.mark.parametrize("argument", ["fault", "fault late_rows", "fault late_rows 1 2"])
 def test_what_is_no_order_for_a_fault_gets_the_usage(argument: str) -> None:
     assert World().switch.api(f"simulator {argument}") == "-USAGE: fault <name> <value>\n"
+
+
+@pytest.mark.parametrize("argument", ["", "mend late_rows 1"])
+def test_what_is_no_order_at_all_gets_every_usage(argument: str) -> None:
+    phone = "phone <ext>@<domain> answer|busy|reject|ring|away [<seconds>]"
+    assert World().switch.api(f"simulator {argument}") == f"-USAGE: fault <name> <value>|{phone}\n"
 
 
 @pytest.mark.parametrize(("name", "value"), [("late_row", "1"), ("late_rows", "soon"), ("sql_error", "perhaps")])

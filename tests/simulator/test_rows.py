@@ -47,7 +47,7 @@ def with_roles(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
 def rows_at(kind: str, note: str) -> list[dict[str, str]]:
     """The rows of a simulated call in that pause."""
     world = World()
-    call = Call(world.switch, kind, WHO[kind], ring=10, talk=30)
+    call = Call(world.traffic.machine, kind, WHO[kind], ring=10, talk=30)
     pauses = PAUSES[:]
     for pause in call.run():
         if pause >= 10 and pauses.pop(0) == note:
