@@ -23,6 +23,7 @@ ENVIRONMENT_PREFIX: Final = "CALLBRIDGE_"
 Scope = Literal["read", "control", "monitor"]
 # \Z and not $, which would let a line end pass.
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")]
+Domain = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}\Z")]
 Text = Annotated[str, Meta(min_length=1)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[^/\s]+)\Z")]
@@ -74,6 +75,30 @@ class Token(Struct, frozen=True, forbid_unknown_fields=True):
     tenant: Text | None = None
 
 
+class Tenant(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[tenant]]`: what is special about one. `destinations` are patterns of what its calls may be sent to besides its
+    extensions: queues, ring groups, outside numbers. `context` is its dialplan context, where that is not its name."""
+
+    name: Domain
+    context: Domain | None = None
+    destinations: tuple[Text, ...] = ()
+
+
+class Commands(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[commands]`: seconds that a phone rings and that a parked leg waits; where recordings go, "" for nowhere."""
+
+    ring_seconds: Annotated[int, Meta(ge=5, le=300)] = 30
+    park_seconds: Annotated[int, Meta(ge=1, le=86400)] = 10
+    recording: str = ""
+
+
+class AuditConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[audit]`: the file of who did what. A relative path begins at the folder that systemd gives for logs
+    (`LogsDirectory=`, systemd.exec(5)), else at that of the configuration."""
+
+    path: Text = "audit.jsonl"
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
     """`[log]`: `auto` is text on a terminal and JSON, one object a line, everywhere else."""
 
@@ -86,6 +111,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
     switch: tuple[Switch, ...]
     token: tuple[Token, ...] = ()
+    tenant: tuple[Tenant, ...] = ()
+    commands: Commands = field(default_factory=Commands)
+    audit: AuditConfig = field(default_factory=AuditConfig)
     http: Http = field(default_factory=Http)
     store: StoreConfig = field(default_factory=StoreConfig)
     log: Log = field(default_factory=Log)
@@ -98,15 +126,18 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
     """
     source = _Source(path)
     tree = source.tree
-    source.overridden = _override(tree, os.environ if environment is None else environment)
+    environment = os.environ if environment is None else environment
+    source.overridden = _override(tree, environment)
     try:
         config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
         raise source.error(*_place(error)) from None
-    for check in (_check_listen, _check_store, _check_switches, _check_tokens):
+    for check in (_check_listen, _check_store, _check_switches, _check_tokens, _check_tenants, _check_recording):
         check(config, source)
     switches = tuple(_with_password(switch, index, source) for index, switch in enumerate(config.switch))
-    return msgspec.structs.replace(config, switch=switches)
+    logs = Path(environment.get("LOGS_DIRECTORY", "").partition(":")[0] or path.absolute().parent)
+    audit = AuditConfig(str(logs / config.audit.path))
+    return msgspec.structs.replace(config, switch=switches, audit=audit)
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -220,8 +251,13 @@ def _set(tree: dict[str, Any], steps: list[str], kind: Any, text: str) -> None:
     elif rest:
         raise ValueError(f"{step!r} has no keys of its own")
     else:
-        is_list = str(hint).startswith("tuple")
-        tree[step] = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
+        tree[step] = _value(hint, text)
+
+
+def _value(hint: Any, text: str) -> Any:
+    if str(hint).startswith("tuple"):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return int(text) if hint is int and re.fullmatch(r"[0-9]{1,9}", text) else text
 
 
 _PLACE: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
@@ -300,6 +336,44 @@ def _check_tokens(config: Config, source: _Source) -> None:
             raise source.error(f"{here}.scopes", f"is empty; name some of {', '.join(get_args(Scope))}")
         names.add(token.name)
         hashes.add(token.sha256)
+
+
+def _check_tenants(config: Config, source: _Source) -> None:
+    names: set[str] = set()
+    for index, tenant in enumerate(config.tenant):
+        here = f"tenant[{index}]"
+        if tenant.name in names:
+            raise source.error(f"{here}.name", f"two entries are for the tenant {tenant.name!r}")
+        names.add(tenant.name)
+        for pattern in tenant.destinations:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise source.error(f"{here}.destinations", f"{pattern!r} is no regular expression ({error})") from None
+
+
+RECORDING_PARTS: Final = ("tenant", "call_id", "date", "time")
+
+MAX_RECORDING: Final = 250
+"""Characters of a template: a command takes 400 of the whole path."""
+
+
+def _check_recording(config: Config, source: _Source) -> None:
+    template = config.commands.recording
+    parts = re.findall(r"\{([a-z_]*)\}", template)
+    plain = re.sub(r"\{[a-z_]*\}", "", template)
+    example = "/var/lib/freeswitch/recordings/{tenant}/{date}/{call_id}-{time}.wav"
+    if not template:
+        return
+    if not re.fullmatch(r"/[A-Za-z0-9_./@+:-]*", plain) or ".." in plain:
+        raise source.error("commands.recording", f"is no absolute path without blanks; write one like {example}")
+    if len(template) > MAX_RECORDING:
+        raise source.error("commands.recording", f"has more than {MAX_RECORDING} characters")
+    if unknown := [part for part in parts if part not in RECORDING_PARTS]:
+        known = ", ".join(f"{{{part}}}" for part in RECORDING_PARTS)
+        raise source.error("commands.recording", f"there is no {{{unknown[0]}}}; there are {known}")
+    if "call_id" not in parts:
+        raise source.error("commands.recording", f"needs {{call_id}}, or two calls have one file; write {example}")
 
 
 def _with_password(switch: Switch, index: int, source: _Source) -> Switch:

@@ -4,15 +4,21 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 import structlog
 from aiohttp import web
 
+from callbridge.audit import Audit
+from callbridge.commands.console import Console
+from callbridge.commands.desk import Desk
+from callbridge.commands.directory import Directory
+from callbridge.commands.work import Settings
 from callbridge.config import Config, split_address
 from callbridge.errors import StartError
-from callbridge.http.app import make_app
+from callbridge.http.app import SERVER_LOG, make_app
 from callbridge.mirror import EVERY_TENANT, Mirror
 from callbridge.reflector import Reflector
 from callbridge.store import MemoryStore, RedisStore, Store, connect_to
@@ -39,9 +45,12 @@ class Daemon:
         self.clock: Callable[[], float] = loop.time
         self.mirror = Mirror(switch.name for switch in config.switch)
         self.store = self._make_store(config)
+        consoles = {switch.name: Console(switch.name) for switch in config.switch}
         self.reflectors = {
-            switch.name: Reflector(switch, self.mirror, self.store, self.clock) for switch in config.switch
+            switch.name: Reflector(switch, self.mirror, self.store, consoles[switch.name], self.clock)
+            for switch in config.switch
         }
+        self.desk = make_desk(config, self.mirror, consoles, self.clock)
         self.url = ""
         """Where the API listens, once it does."""
         self.serving = asyncio.Event()
@@ -61,8 +70,8 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
-        app = make_app(self._config, self.mirror, self.store, self.clock)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT)
+        app = make_app(self._config, self.mirror, self.store, self.desk, self.clock)
+        runner = web.AppRunner(app, access_log=None, logger=SERVER_LOG, shutdown_timeout=SHUTDOWN_TIMEOUT)
         await runner.setup()
         try:
             await self._listen(runner)
@@ -79,6 +88,7 @@ class Daemon:
                     task.cancel()
         finally:
             await runner.cleanup()
+            await self.desk.close()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
@@ -113,6 +123,19 @@ class Daemon:
             if all(self.clock() - reflector.turned < STUCK_AFTER for reflector in self.reflectors.values()):
                 self._notifier.alive()
             await asyncio.sleep(min(STATUS_EVERY, self._notifier.watchdog_seconds / 3 or STATUS_EVERY))
+
+
+def make_desk(config: Config, mirror: Mirror, consoles: Mapping[str, Console], clock: Callable[[], float]) -> Desk:
+    """The commands, as the configuration has them."""
+    commands = config.commands
+    settings = Settings(
+        commands.ring_seconds,
+        commands.park_seconds,
+        commands.recording,
+        {tenant.name: tenant.context for tenant in config.tenant if tenant.context is not None},
+    )
+    directory = Directory({tenant.name: tenant.destinations for tenant in config.tenant})
+    return Desk(mirror, consoles, directory, settings, Audit(Path(config.audit.path)), clock)
 
 
 def cannot_listen(address: str, error: OSError | UnicodeError) -> StartError:

@@ -4,13 +4,13 @@ A row is encoded when its call changes, never when it is asked for; a list is a 
 of that tenant. No I/O and no clock: whoever writes tells the time.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import Final, Literal
 
 import msgspec
 
-from callbridge.records import Ended, Record, encode_row
+from callbridge.records import Ended, Monitor, Record, encode_row
 
 EVERY_TENANT: Final = None
 """The name of the list that holds the calls of all tenants, and those that belong to none yet."""
@@ -20,6 +20,10 @@ REMEMBER_ENDED_FOR: Final = 300.0
 
 MAX_ENDED: Final = 50_000
 """Ended calls that are remembered, the newest; a bound for the memory at 1,000 calls a second."""
+
+
+MAX_ENDED_MONITORS: Final = 5_000
+"""Ended monitors that are remembered, the newest."""
 
 
 class Entry:
@@ -132,10 +136,15 @@ _EMPTY: Final = Listing()
 
 
 class EndedCall(msgspec.Struct, frozen=True, gc=False):
-    """A call that ended, with the time (of the writer's clock) at which that became known."""
+    """A call that ended, with its switch and the time (of the writer's clock) at which that became known."""
 
     ended: Ended
+    switch: str
     at: float
+
+
+Subscriber = Callable[[str, Iterable[Record], Iterable[str], Iterable[Ended]], None]
+"""Gets a switch's changes after readers can see them: updated calls, ids that are gone, calls that ended."""
 
 
 class Mirror:
@@ -148,7 +157,11 @@ class Mirror:
         """switch -> call id -> entry"""
         self._aliases: dict[str, dict[str, Entry]] = {}
         """switch -> any other id of a live call -> entry"""
+        self._monitored: dict[str, dict[str, Entry]] = {}
+        """switch -> a supervisor's channel -> the call that it watches"""
         self._ended: dict[str, EndedCall] = {}
+        self._ended_monitors: dict[str, tuple[Record, Monitor, float]] = {}
+        self._subscribers: list[Subscriber] = []
 
     def __repr__(self) -> str:
         return f"<Mirror {len(self.listing(EVERY_TENANT))} calls of {len(self._listings) - 1} tenants>"
@@ -169,6 +182,41 @@ class Mirror:
             if entry is not None and tenant in (EVERY_TENANT, entry.record.tenant):
                 return entry.record
         return None
+
+    def find_on(self, switch: str, call_id: str) -> Record | None:
+        """The live call of that switch which this id finds, whosever it is."""
+        entry = self._entries.get(switch, {}).get(call_id) or self._aliases.get(switch, {}).get(call_id)
+        return None if entry is None else entry.record
+
+    def find_monitor(self, monitor_id: str, tenant: str | None) -> tuple[Record, Monitor] | None:
+        """The call that this supervisor's channel watches, and how; only of the tenant's own calls."""
+        for monitored in self._monitored.values():
+            entry = monitored.get(monitor_id)
+            if entry is not None and tenant in (EVERY_TENANT, entry.record.tenant):
+                return next((entry.record, m) for m in entry.record.monitors if m.uuid == monitor_id)
+        return None
+
+    def find_ended_monitor(self, monitor_id: str, tenant: str | None, now: float) -> tuple[Record, Monitor] | None:
+        """The call that this supervisor's channel watched, and how, where that ended in the last minutes."""
+        known = self._ended_monitors.get(monitor_id)
+        if known is None or now - known[2] > REMEMBER_ENDED_FOR or tenant not in (EVERY_TENANT, known[0].tenant):
+            return None
+        return known[0], known[1]
+
+    def monitors(self, tenant: str | None) -> list[tuple[Record, Monitor]]:
+        """Every monitor of a tenant's calls, with the call."""
+        entries = {id(entry): entry for monitored in self._monitored.values() for entry in monitored.values()}
+        records = [entry.record for entry in entries.values() if tenant in (EVERY_TENANT, entry.record.tenant)]
+        return [(record, monitor) for record in records for monitor in record.monitors]
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Call `subscriber` after every change, from now on."""
+        self._subscribers.append(subscriber)
+
+    def ended_on(self, switch: str, call_id: str) -> Ended | None:
+        """The call of that switch which ended lately and had this id."""
+        known = self._ended.get(call_id)
+        return known.ended if known is not None and known.switch == switch else None
 
     def find_ended(self, call_id: str, tenant: str | None, now: float) -> Ended | None:
         """The call of this id that ended in the last minutes; only the tenant's own."""
@@ -193,15 +241,22 @@ class Mirror:
         """Take over the changes of one switch; readers see all of them at once."""
         entries = self._entries.setdefault(switch, {})
         aliases = self._aliases.setdefault(switch, {})
+        monitored = self._monitored.setdefault(switch, {})
         for call_id in gone:
             entry = entries.pop(call_id, None)
             if entry is not None:
                 self._unlist(entry)
+                self._note_monitors(monitored, entry, entry.record, (), now)
                 self._drop_aliases(aliases, entry, entry.record.ids)
         for record in updated:
+            before = entries[record.call_id].record if record.call_id in entries else record
             self._put(entries, aliases, record)
+            if before.monitors or record.monitors:
+                self._note_monitors(monitored, entries[record.call_id], before, record.monitors, now)
         for call in ended:
-            self._remember(call, now)
+            self._remember(switch, call, now)
+        for subscriber in self._subscribers:
+            subscriber(switch, updated, gone, ended)
 
     def _put(self, entries: dict[str, Entry], aliases: dict[str, Entry], record: Record) -> None:
         entry = entries.get(record.call_id)
@@ -228,6 +283,19 @@ class Mirror:
         for other_id in record.ids:
             aliases[other_id] = entry
 
+    def _note_monitors(
+        self, monitored: dict[str, Entry], entry: Entry, before: Record, monitors: Iterable[Monitor], now: float
+    ) -> None:
+        for monitor in before.monitors:
+            if monitored.get(monitor.uuid) is entry:
+                del monitored[monitor.uuid]
+                self._ended_monitors[monitor.uuid] = (before, monitor, now)
+        for monitor in monitors:
+            monitored[monitor.uuid] = entry
+            self._ended_monitors.pop(monitor.uuid, None)
+        while len(self._ended_monitors) > MAX_ENDED_MONITORS:
+            del self._ended_monitors[next(iter(self._ended_monitors))]
+
     def _drop_aliases(self, aliases: dict[str, Entry], entry: Entry, ids: Iterable[str]) -> None:
         for other_id in ids:
             if aliases.get(other_id) is entry:
@@ -243,8 +311,8 @@ class Mirror:
         if entry.record.tenant is not None:
             self._listings[entry.record.tenant].remove(entry)
 
-    def _remember(self, call: Ended, now: float) -> None:
-        known = EndedCall(call, now)
+    def _remember(self, switch: str, call: Ended, now: float) -> None:
+        known = EndedCall(call, switch, now)
         for call_id in (call.call_id, *call.ids):
             self._ended.pop(call_id, None)
             self._ended[call_id] = known

@@ -14,6 +14,7 @@ from typing import Final, Literal
 import structlog
 
 from callbridge.backoff import delays
+from callbridge.commands.console import Console
 from callbridge.config import Switch, split_address
 from callbridge.errors import CallbridgeError, CommandRefused, RemoteProtocolError, SwitchError
 from callbridge.esl.connection import Connection
@@ -69,13 +70,15 @@ def parse_list(text: str) -> dict[str, str]:
 
 
 class Reflector:
-    """Keeps one switch's calls in the mirror and in the store. `run` does not end."""
+    """Keeps one switch's calls in the mirror and in the store, and lends its connection to commands. `run` does not
+    end."""
 
     def __init__(
         self,
         switch: Switch,
         mirror: Mirror,
         store: Store,
+        console: Console,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -86,6 +89,7 @@ class Reflector:
         self._switch = switch
         self._mirror = mirror
         self._store = store
+        self._console = console
         self._clock = clock
         self._sleep = sleep
         self._core_uuid = ""
@@ -130,6 +134,7 @@ class Reflector:
             finally:
                 events.close()
         finally:
+            self._console.connection = None
             commands.close()
             if self._ticking is not None:
                 self._ticking.cancel()
@@ -143,6 +148,7 @@ class Reflector:
         self._to_probe = asyncio.Queue()
         self.table.begin(same_run=core_uuid == self._core_uuid, now=self._clock())
         self._core_uuid = core_uuid
+        self._console.connection = commands
         self._publish()
         self._become("syncing", None)
         answer = await events.command(f"event {self._switch.events} {' '.join(EVENTS)}")

@@ -10,7 +10,9 @@ from typing import Any
 
 from aiohttp.test_utils import TestClient, TestServer
 
+from callbridge.commands.console import Console
 from callbridge.config import Config, Switch, Token
+from callbridge.daemon import make_desk
 from callbridge.http.app import make_app
 from callbridge.mirror import Mirror
 from callbridge.reflector import Reflector
@@ -69,7 +71,9 @@ class Followed:
             token=(Token("everything", sha256(TOKEN.encode()).hexdigest(), ("read",)),),
         )
         self.mirror = Mirror(["pbx"])
-        self.reflector = Reflector(self.config.switch[0], self.mirror, MemoryStore(), clock, clock.sleep)
+        self.reflector = Reflector(
+            self.config.switch[0], self.mirror, MemoryStore(), Console("pbx"), clock, clock.sleep
+        )
         self.status = self.reflector.status
         self.running = asyncio.create_task(self.reflector.run())
         self.sequence = 0
@@ -127,6 +131,7 @@ async def following(
 @asynccontextmanager
 async def api(followed: Followed) -> AsyncIterator[TestClient[Any, Any]]:
     """A client of the API before it, with a token for everything."""
-    app = make_app(followed.config, followed.mirror, MemoryStore(), followed.clock)
+    desk = make_desk(followed.config, followed.mirror, {}, followed.clock)
+    app = make_app(followed.config, followed.mirror, MemoryStore(), desk, followed.clock)
     async with TestClient(TestServer(app), headers={"Authorization": f"Bearer {TOKEN}"}) as client:
         yield client

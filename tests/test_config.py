@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callbridge import config as c
 from callbridge.config import Config, Http, Log, StoreConfig, Switch, Token, load, split_address
 from callbridge.errors import ConfigError
 
@@ -57,6 +58,18 @@ scopes = ["read", "control"]
 name = "wallboard"
 sha256 = "{OTHER_HASH}"
 scopes = ["monitor"]
+[[tenant]]
+name = "a.example"
+context = "from-a"
+destinations = ["0[0-9]{{8,10}}", "2000"]
+[[tenant]]
+name = "b.example"
+[commands]
+ring_seconds = 45
+park_seconds = 60
+recording = "/rec/{{tenant}}/{{date}}/{{call_id}}-{{time}}.wav"
+[audit]
+path = "/var/log/callbridge/audit.jsonl"
 """
 
 
@@ -101,6 +114,9 @@ def test_a_complete_configuration_says_what_stands_in_it(tmp_path: Path) -> None
             Token("crm", HASH, ("read", "control"), "a.example"),
             Token("wallboard", OTHER_HASH, ("monitor",), None),
         ),
+        tenant=(c.Tenant("a.example", "from-a", ("0[0-9]{8,10}", "2000")), c.Tenant("b.example", None, ())),
+        commands=c.Commands(45, 60, "/rec/{tenant}/{date}/{call_id}-{time}.wav"),
+        audit=c.AuditConfig("/var/log/callbridge/audit.jsonl"),
     )
 
 
@@ -111,7 +127,8 @@ def test_what_is_not_said_has_the_documented_value(tmp_path: Path) -> None:
         StoreConfig("memory://", "callbridge"),
         Log("info", "auto"),
     )
-    assert config.token == ()
+    assert (config.token, config.tenant) == ((), ())
+    assert config.commands == c.Commands(30, 10, "")
 
 
 @pytest.mark.parametrize(
@@ -284,7 +301,7 @@ def test_variables_that_are_not_for_the_configuration_are_passed_over(tmp_path: 
     ("variable", "text", "message"),
     [
         ("HTTP__PORT", "80", "there is no key 'port'; there are cors_origins, listen"),
-        ("HTPP__LISTEN", "x", "there is no key 'htpp'; there are http, log, store, switch, token"),
+        ("HTPP__LISTEN", "x", "there is no key 'htpp'; there are audit, commands, http, log"),
         ("_HTTP__LISTEN", "x", "there is no key '_http'; there are"),
         ("HTTP__", "x", "there is no key ''; there are"),
         ("HTTP__LISTEN__HOST", "x", "'listen' has no keys of its own"),

@@ -8,6 +8,11 @@ from tests.test_config import HASH, OTHER_HASH, SECRET, SWITCH, SWITCH_WITHOUT_P
 
 # `#!` stands in the line that is to be named.
 
+TENANT = """
+[[tenant]]
+name = 'a.example'
+"""
+
 WRONG_KEYS = {
     # No such key.
     "htttp": SWITCH + "[htttp]  #!\nlisten = '127.0.0.1:80'",
@@ -18,6 +23,9 @@ WRONG_KEYS = {
     "switch[0].host": SWITCH + "host = 'x'  #!",
     "switch[1].host": SWITCH + "[[switch]]\nname = 'b'\naddress = 'b:1'\nhost = 'b'  #!",
     "token[0].scope": SWITCH + TOKEN + "scope = 'read'  #!",
+    "tenant[1].destination": SWITCH + TENANT + "[[tenant]]\nname = 'b'\ndestination = ['1']  #!",
+    "commands.park": SWITCH + "[commands]\npark_seconds = 10\npark = 1  #!",
+    "audit.file": SWITCH + "[audit]\nfile = 'x'  #!",
 }
 WRONG_TYPES = {
     "http": "http = 3  #!" + SWITCH,
@@ -43,6 +51,17 @@ WRONG_TYPES = {
     "token[0].sha256": SWITCH + TOKEN.replace(f'"{HASH}"', "1  #!"),
     "token[0].scopes": SWITCH + TOKEN.replace('["read"]', '"read"  #!'),
     "token[0].tenant": SWITCH + TOKEN + "tenant = 1  #!",
+    "tenant": SWITCH + "[tenant]  #!\nname = 'a.example'",
+    "tenant[0].name": SWITCH + TENANT.replace("'a.example'", "1  #!"),
+    "tenant[0].context": SWITCH + TENANT + "context = 1  #!",
+    "tenant[0].destinations": SWITCH + TENANT + "destinations = '0.*'  #!",
+    "tenant[0].destinations[1]": SWITCH + TENANT + "destinations = ['0.*', 1]  #!",
+    "commands": "commands = 3  #!" + SWITCH,
+    "commands.ring_seconds": SWITCH + "[commands]\nring_seconds = 1.5  #!",
+    "commands.park_seconds": SWITCH + "[commands]\npark_seconds = '10'  #!",
+    "commands.recording": SWITCH + "[commands]\nrecording = false  #!",
+    "audit": "audit = 'audit.jsonl'  #!" + SWITCH,
+    "audit.path": SWITCH + "[audit]\npath = 1  #!",
 }
 WRONG_VALUES = [
     ("http.listen", SWITCH + "[http]\nlisten = ''  #!"),
@@ -86,12 +105,26 @@ WRONG_VALUES = [
     ("token[0].scopes", SWITCH + TOKEN.replace('["read"]', "[]  #!")),
     ("token[0].scopes[1]", SWITCH + TOKEN.replace('["read"]', "['read', 'admin']  #!")),
     ("token[0].tenant", SWITCH + TOKEN + "tenant = ''  #!"),
+    ("tenant[0].name", SWITCH + TENANT.replace("'a.example'", "'a example'  #!")),
+    ("tenant[0].name", SWITCH + TENANT.replace("'a.example'", '"a\\n"  #!')),
+    ("tenant[0].name", SWITCH + TENANT.replace("'a.example'", "''  #!")),
+    ("tenant[1].name", SWITCH + TENANT + TENANT.replace("'a.example'", "'a.example'  #!")),
+    ("tenant[0].context", SWITCH + TENANT + "context = 'a XML b'  #!"),
+    ("tenant[0].context", SWITCH + TENANT + "context = ''  #!"),
+    ("tenant[0].destinations", SWITCH + TENANT + "destinations = ['1', '(']  #!"),
+    ("tenant[0].destinations[0]", SWITCH + TENANT + "destinations = ['']  #!"),
+    ("commands.ring_seconds", SWITCH + "[commands]\nring_seconds = 4  #!"),
+    ("commands.ring_seconds", SWITCH + "[commands]\nring_seconds = 301  #!"),
+    ("commands.park_seconds", SWITCH + "[commands]\npark_seconds = 0  #!"),
+    ("commands.park_seconds", SWITCH + "[commands]\npark_seconds = 86401  #!"),
+    ("audit.path", SWITCH + "[audit]\npath = ''  #!"),
 ]
 MISSING = [
     ("switch[0]", "'name'", "[[switch]]  #!\naddress = 'b:1'\npassword = 'x'"),
     ("switch[1]", "'address'", SWITCH + "[[switch]]  #!\nname = 'b'\npassword = 'x'"),
     ("token[0]", "'name'", SWITCH + f"[[token]]  #!\nsha256 = '{HASH}'\nscopes = ['read']"),
     ("token[0]", "'sha256'", SWITCH + "[[token]]  #!\nname = 'crm'\nscopes = ['read']"),
+    ("tenant[0]", "'name'", SWITCH + "[[tenant]]  #!\ncontext = 'a'"),
     ("token[1]", "'scopes'", SWITCH + TOKEN + f"[[token]]  #!\nname = 'b'\nsha256 = '{OTHER_HASH}'"),
 ]
 

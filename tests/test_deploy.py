@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from callbridge import cli, daemon, reflector
-from callbridge.config import load
+from callbridge.config import Commands, load
 from callbridge.esl import connection
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
@@ -41,6 +41,26 @@ def test_the_example_of_a_token_in_it_is_right_once_it_has_a_hash(tmp_path: Path
     path.write_text(text + "\n" + example.replace('"..."', f'"{"a" * 64}"'), encoding="utf-8")
     (token,) = load(path, {}).token
     assert token.tenant == "test.tel4vn.com"
+
+
+def test_the_example_of_a_tenant_in_it_is_right(tmp_path: Path) -> None:
+    text = CONFIG.read_text(encoding="utf-8")
+    start = text.index("# [[tenant]]")
+    example = text[start : text.index("\n\n", start)].replace("# ", "", 1).replace("\n# ", "\n")
+    path = tmp_path / "callbridge.toml"
+    path.write_text(text + "\n" + example, encoding="utf-8")
+    config = load(path, {})
+    (tenant,) = config.tenant
+    assert (tenant.name, tenant.context, len(tenant.destinations)) == ("test.tel4vn.com", "from-tel4vn", 2)
+
+
+def test_what_stands_in_it_of_commands_is_what_there_is_without_it() -> None:
+    assert load(CONFIG, {}).commands == Commands()
+
+
+def test_the_audit_log_is_where_the_unit_lets_it_be_written(unit: configparser.RawConfigParser) -> None:
+    folder = Path("/var/log") / unit["Service"]["LogsDirectory"]
+    assert Path(load(CONFIG, {}).audit.path).parent == folder
 
 
 def test_the_unit_starts_a_command_that_there_is(unit: configparser.RawConfigParser) -> None:

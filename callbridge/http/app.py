@@ -1,16 +1,22 @@
 """The aiohttp application: routes, and what all of them have in common."""
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
+from callbridge.commands.desk import Desk
 from callbridge.config import Config, Scope
 from callbridge.http.auth import Authenticator, Caller, demand
+from callbridge.http.bodies import COMMANDS, MODES
 from callbridge.http.calls import AGE_HEADER, Calls, microseconds_now
-from callbridge.http.failures import Failure, of_http
+from callbridge.http.commands import Commands
+from callbridge.http.failures import MAX_BODY, Failure, of_http
+from callbridge.http.monitors import Monitors
 from callbridge.http.switches import Switches
 from callbridge.mirror import Mirror
 from callbridge.store import Store
@@ -22,6 +28,9 @@ _ALLOWED_METHODS: Final = "GET, HEAD, POST, PATCH, DELETE"
 _ALLOWED_HEADERS: Final = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID"
 _EXPOSED_HEADERS: Final = f"ETag, Location, Retry-After, {AGE_HEADER}"
 
+SERVER_LOG: Final = logging.getLogger("callbridge.http.server")
+"""Where aiohttp's server tells of what never became a request."""
+
 Guarded = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
 
 log = structlog.get_logger("callbridge.http")
@@ -31,27 +40,53 @@ def make_app(
     config: Config,
     mirror: Mirror,
     store: Store,
+    desk: Desk,
     clock: Callable[[], float],
     wall_clock: Callable[[], int] = microseconds_now,
 ) -> web.Application:
     """The whole API. `clock` is the one that the mirror's writers use, `wall_clock` gives microseconds since 1970."""
     authenticator = Authenticator(config.token)
     calls, switches = Calls(mirror, clock, wall_clock), Switches(mirror, store, clock)
+    commands, monitors = Commands(desk, mirror, clock), Monitors(desk, mirror, clock)
 
-    def route(path: str, scope: Scope, handler: Guarded) -> None:
+    def route(method: str, path: str, scope: Scope, handler: Guarded) -> None:
         async def guarded(request: web.Request) -> web.StreamResponse:
             caller = authenticator.authenticate(request)
             demand(caller, scope)
             return await handler(request, caller)
 
-        app.router.add_get(path, guarded)
+        if method == "GET":
+            app.router.add_get(path, guarded)
+        else:
+            app.router.add_route(method, path, guarded)
 
-    app = web.Application(middlewares=[_make_frame(config.http.cors_origins)])
-    route("/v1/call", "read", calls.list)
-    route("/v1/call/count", "read", calls.count)
-    route("/v1/call/{call_id}", "read", calls.one)
-    route("/v1/switch", "read", switches.list)
+    app = web.Application(middlewares=[_make_frame(config.http.cors_origins)], client_max_size=MAX_BODY)
+    route("GET", "/v1/call", "read", calls.list)
+    route("POST", "/v1/call", "control", commands.place)
+    route("GET", "/v1/call/count", "read", calls.count)
+    route("GET", "/v1/call/{call_id}", "read", calls.one)
+    for name in COMMANDS:
+        scope: Scope = "monitor" if name in MODES else "control"
+        route("POST", f"/v1/call/{{call_id}}/{{command:{name}}}", scope, commands.command)
+    route("GET", "/v1/monitor", "monitor", monitors.list)
+    route("GET", "/v1/monitor/{monitor_id}", "monitor", monitors.one)
+    route("PATCH", "/v1/monitor/{monitor_id}", "monitor", monitors.change)
+    route("DELETE", "/v1/monitor/{monitor_id}", "monitor", monitors.stop)
+    route("GET", "/v1/switch", "read", switches.list)
     return app
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """What a client sends that is no HTTP is its mistake: one line without the traceback of aiohttp's parser."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.msg, record.args = "http.malformed: %s", (error.message.partition("\n")[0],)
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.exc_info = None
+    return True
+
+
+SERVER_LOG.addFilter(_in_one_line)
 
 
 def _make_frame(origins: Iterable[str]) -> Middleware:

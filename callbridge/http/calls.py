@@ -65,11 +65,7 @@ class Calls:
         if record is not None:
             body = msgspec.json.encode({"data": full(record, self._wall_clock())})
             return web.Response(body=body, content_type=JSON, headers=self._headers((record.switch,)))
-        ended = self._mirror.find_ended(call_id, caller.tenant, self._clock())
-        if ended is not None:
-            message = f"this call ended at {ended.ended_time} ({ended.cause or 'the switch gave no cause'})"
-            raise Failure(410, "CALL_ENDED", message, ended_time=ended.ended_time, cause=ended.cause)
-        raise Failure(404, "CALL_NOT_FOUND", "there is no live call of this id; GET /v1/call lists them")
+        raise no_such_call(self._mirror, call_id, caller.tenant, self._clock())
 
     def _complete(self, query: Query) -> bool:
         """Whether every switch asked for is live; one that is not known is not."""
@@ -89,6 +85,15 @@ class Calls:
         if seen:
             headers[AGE_HEADER] = f"{max(0.0, self._clock() - min(seen)):.3f}"
         return headers
+
+
+def no_such_call(mirror: Mirror, call_id: str, tenant: str | None, now: float) -> Failure:
+    """What to say of an id that finds no live call: 410 with its end, or 404."""
+    ended = mirror.find_ended(call_id, tenant, now)
+    if ended is None:
+        return Failure(404, "CALL_NOT_FOUND", "there is no live call of this id; GET /v1/call lists them")
+    message = f"this call ended at {ended.ended_time} ({ended.cause or 'the switch gave no cause'})"
+    return Failure(410, "CALL_ENDED", message, ended_time=ended.ended_time, cause=ended.cause)
 
 
 def _matches(request: web.Request, tag: str) -> bool:

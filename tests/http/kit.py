@@ -12,26 +12,37 @@ from aiohttp.test_utils import TestClient, TestServer
 from multidict import CIMultiDict
 from yarl import URL
 
-from callbridge.config import Config, Http, Switch, Token
+from callbridge.commands.desk import Desk
+from callbridge.config import Config, Http, Scope, Switch, Token
+from callbridge.daemon import make_desk
 from callbridge.http.app import make_app
 from callbridge.mirror import Mirror
 from callbridge.store import MemoryStore, Store
 from tests.http.samples import SAMPLE
-from tests.service import Clock
+from tests.service import Clock, until
 
 EVERYTHING: Final = "a token for every tenant"
 OF_A: Final = "a token of a.example"
 OF_B: Final = "a token of b.example"
 NO_READER: Final = "a token that may only control"
+MAY_ALL: Final = "a token of a.example for everything"
+ONLY: Final = {scope: f"a token of a.example that may only {scope}" for scope in ("read", "control", "monitor")}
+STRANGER: Final = "a token of b.example for everything"
+OPERATOR: Final = "a token for everything of every tenant"
 NAMED: Final = "Tên có dấu ✓"
 """A token that is no ASCII."""
 
+SCOPES: Final[tuple[Scope, ...]] = ("read", "control", "monitor")
 TOKENS: Final = (
     Token("everything", sha256(EVERYTHING.encode()).hexdigest(), ("read",)),
     Token("a", sha256(OF_A.encode()).hexdigest(), ("read", "control"), "a.example"),
     Token("b", sha256(OF_B.encode()).hexdigest(), ("read",), "b.example"),
     Token("no-reader", sha256(NO_READER.encode()).hexdigest(), ("control", "monitor"), "a.example"),
     Token("named", sha256(NAMED.encode()).hexdigest(), ("read",), "a.example"),
+    Token("may-all", sha256(MAY_ALL.encode()).hexdigest(), ("read", "control", "monitor"), "a.example"),
+    Token("stranger", sha256(STRANGER.encode()).hexdigest(), ("read", "control", "monitor"), "b.example"),
+    Token("operator", sha256(OPERATOR.encode()).hexdigest(), ("read", "control", "monitor")),
+    *(Token(f"only-{name}", sha256(ONLY[name].encode()).hexdigest(), (name,), "a.example") for name in SCOPES),
 )
 
 NOW: Final = 1_000.0
@@ -89,8 +100,39 @@ class Api:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
+        return await self._send(method, path, sent, None)
+
+    async def ask(
+        self, method: str, path: str, body: Any = None, token: str | None = MAY_ALL, key: str | None = None
+    ) -> Answer:
+        """Ask for something to be done: the body goes out as JSON, unless it is bytes. `key`: Idempotency-Key."""
+        sent = {} if token is None else {"Authorization": f"Bearer {token}"}
+        if key is not None:
+            sent["Idempotency-Key"] = key
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        return await self._send(method, path, sent, data)
+
+    async def post(self, path: str, token: str | None = MAY_ALL, key: str | None = None, **body: Any) -> Answer:
+        """POST these fields."""
+        return await self.ask("POST", path, body, token, key)
+
+    async def leave(self, data: bytes) -> None:
+        """Send these bytes and go, and wait until the server has done with them."""
+        server = self._server.runner.server if self._server.runner is not None else None
+        assert isinstance(server, web.Server)
+        before = set(server.connections)
+        _, writer = await asyncio.open_connection("127.0.0.1", self._server.port)
+        writer.write(data)
+        await until(lambda: bool(set(server.connections) - before))
+        (connection,) = set(server.connections) - before
+        task = connection._task_handler
+        writer.close()
+        await writer.wait_closed()
+        await until(lambda: connection not in server.connections and (task is None or task.done()))
+
+    async def _send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Answer:
         url = URL(f"{self._server.make_url('/')}{path.removeprefix('/')}", encoded=True)
-        async with self._client.session.request(method, url, headers=sent) as response:
+        async with self._client.session.request(method, url, headers=headers, data=data) as response:
             return Answer(response.status, CIMultiDict(response.headers), await response.read())
 
     async def send(self, head: bytes, body: bytes = b"") -> Answer:
@@ -113,14 +155,17 @@ async def serving(
     *,
     origins: tuple[str, ...] = (),
     store: Store | None = None,
+    desk: Desk | None = None,
+    clock: Clock | None = None,
     prepare: Callable[[web.Application], object] | None = None,
 ) -> AsyncIterator[Api]:
     """The API on a port of its own. `prepare` may add to the application before it starts."""
     config = Config(
         switch=(Switch("pbx", "127.0.0.1:8021", password="ClueCon"),), token=TOKENS, http=Http(cors_origins=origins)
     )
-    clock = Clock(NOW)
-    app = make_app(config, mirror, store or MemoryStore(), clock, lambda: api.wall_us)
+    clock = clock or Clock(NOW)
+    desk = desk or make_desk(config, mirror, {}, clock)
+    app = make_app(config, mirror, store or MemoryStore(), desk, clock, lambda: api.wall_us)
     if prepare is not None:
         prepare(app)
     server = TestServer(app)

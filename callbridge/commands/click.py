@@ -1,0 +1,37 @@
+"""Click to call: ring an extension, then dial for it."""
+
+from callbridge.commands.legs import RINGING
+from callbridge.commands.orders import Originate
+from callbridge.commands.outcome import Refused
+from callbridge.commands.ring import State, ring
+from callbridge.commands.work import Work
+
+
+async def place(work: Work, tenant: str, extension: str, destination: str, uuid: str, wait: bool) -> None:
+    """Ring the extension's phone as channel `uuid`; once it answers it dials the destination, through the dialplan.
+
+    Success is that the extension's phone rings, or, with `wait`, that it has answered. The extension was checked.
+    Raises Refused.
+    """
+    if destination == extension:
+        raise Refused("INVALID_DESTINATION", f"destination: {extension} cannot call itself")
+    await work.directory.demand_destination(work.console, destination, tenant)
+    # The row says who calls, so the phone that rings shows its own number.
+    variables = {"origination_caller_id_number": extension, "origination_caller_id_name": extension}
+    order = Originate(
+        uuid,
+        extension,
+        tenant,
+        work.settings.ring_seconds,
+        variables,
+        destination=destination,
+        context=work.context(tenant),
+    )
+
+    def state() -> State | None:
+        leg = work.leg(uuid)
+        if leg is None:
+            return None
+        return "up" if leg.answered else "rings" if leg.callstate in RINGING else None
+
+    await ring(work, order, "", state, wait)

@@ -1,0 +1,264 @@
+"""Takes what consumers ask for, has it carried out on the call's own switch, and writes down who did what.
+
+One command at a time on one call; hang-ups wait for nobody. A consumer that goes away does not stop a command half-way.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+import msgspec
+import structlog
+
+from callbridge.audit import Audit
+from callbridge.commands.console import Console
+from callbridge.commands.directory import Directory
+from callbridge.commands.outcome import Code, Refused
+from callbridge.commands.requests import ChangeMonitor, OnCall, Place, Request, StopMonitor
+from callbridge.commands.watch import Sleep, Watch
+from callbridge.commands.work import Later, Settings, Work
+from callbridge.mirror import EVERY_TENANT, Mirror
+from callbridge.records import Record
+
+T = TypeVar("T")
+
+MAX_UNDER_WAY: Final = 1000
+"""Commands under way at once on one switch; more are told to come again."""
+
+MAX_FAILED: Final = 5_000
+"""Phones that rang and did not answer of which is remembered why, the newest."""
+
+TURN_SECONDS: Final = 10.0
+"""Seconds that a command waits for the one before it on the same call."""
+
+log = structlog.get_logger("callbridge.commands")
+
+
+class Asker(msgspec.Struct, frozen=True):
+    """Who asks: the token's name, the address of the consumer, and the tenant (None: every tenant's calls)."""
+
+    name: str
+    address: str
+    tenant: str | None
+
+
+class Desk:
+    """All commands of all switches."""
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        consoles: Mapping[str, Console],
+        directory: Directory,
+        settings: Settings,
+        audit: Audit,
+        clock: Callable[[], float],
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self.mirror = mirror
+        self._consoles = consoles
+        self._directory = directory
+        self._settings = settings
+        self._audit = audit
+        self._clock = clock
+        self._watch = Watch(mirror, sleep)
+        self._turns: dict[tuple[str, str], _Turn] = {}
+        self._under_way: dict[str, int] = dict.fromkeys(consoles, 0)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._failed: dict[str, Code] = {}
+
+    def __repr__(self) -> str:
+        return f"<Desk {sum(self._under_way.values())} commands under way>"
+
+    async def carry_out(self, asker: Asker, call_id: str, request: OnCall) -> str:
+        """Do to a call what was asked. Gives the id of the call, or of the monitor that it began.
+
+        Raises Refused; where it says CALL_NOT_FOUND the call may have ended lately.
+        """
+        record = self._find(asker, call_id)
+        return await self._see_through(self._carry_out(asker, record, request))
+
+    async def place(self, asker: Asker, request: Place) -> str:
+        """Click to call. Gives the id of the new call. Raises Refused."""
+        if asker.tenant is None:
+            message = "a call is placed for one tenant; this token is for every tenant's calls, use one of that tenant"
+            raise Refused("FORBIDDEN", message)
+        return await self._see_through(self._place(asker, asker.tenant, request))
+
+    async def change_monitor(self, asker: Asker, request: ChangeMonitor | StopMonitor) -> str:
+        """Change or stop a monitor. Raises Refused MONITOR_NOT_FOUND and others."""
+        found = self.mirror.find_monitor(request.monitor_id, asker.tenant)
+        if found is None:
+            raise Refused("MONITOR_NOT_FOUND", "there is no monitor of this id; GET /v1/monitor lists them")
+        return await self._see_through(self._carry_out(asker, found[0], request))
+
+    def why_not(self, monitor_id: str) -> Code | None:
+        """Why the phone of a monitor that rang did not answer, where that is known."""
+        return self._failed.get(monitor_id)
+
+    async def close(self) -> None:
+        """Let go of what is under way."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # How it is done.
+
+    def _find(self, asker: Asker, call_id: str) -> Record:
+        record = self.mirror.find(call_id, asker.tenant)
+        if record is None:
+            raise Refused("CALL_NOT_FOUND", "there is no live call of this id; GET /v1/call lists them")
+        return record
+
+    async def _carry_out(self, asker: Asker, record: Record, request: OnCall) -> str:
+        work = self._work(record.switch)
+        fields = _described(asker, record, request)
+        async with self._audited(fields), self._counted(record.switch), self._turn(record, request):
+            # Whoever came before may have changed everything.
+            now = work.record(record.call_id)
+            if now is None or asker.tenant not in (EVERY_TENANT, now.tenant):
+                raise Refused("CALL_ENDED", "the call ended meanwhile")
+            done = await request.carry_out(work, now)
+            if done != now.call_id:
+                fields["monitor_id"] = done
+        return done
+
+    async def _place(self, asker: Asker, tenant: str, request: Place) -> str:
+        fields = {"token": asker.name, "address": asker.address, "tenant": tenant, **request.described()}
+        async with self._audited(fields):
+            work = await self._work_for(request.ext, tenant)
+            async with self._counted(work.switch):
+                fields["switch"], fields["call_id"] = work.switch, (uuid := str(uuid4()))
+                await request.carry_out(work, tenant, uuid)
+                return uuid
+
+    async def _work_for(self, extension: str, tenant: str) -> Work:
+        """The switch at which the extension's phone is registered. Raises Refused."""
+        refusals: dict[Code, Refused] = {}
+        for switch in self._consoles:
+            work = self._work(switch)
+            try:
+                await self._directory.demand_phone(work.console, extension, tenant)
+            except Refused as refused:
+                refusals[refused.code] = refused
+            else:
+                return work
+        # That an extension does not exist can be said only when every switch has said so.
+        for code in ("USER_NOT_REGISTERED", "SWITCH_UNAVAILABLE"):
+            if code in refusals:
+                raise refusals[code]
+        raise next(iter(refusals.values()))
+
+    def _work(self, switch: str) -> Work:
+        console = self._consoles[switch]
+        later = Later(self._in_background, self._note_failure)
+        return Work(console, self.mirror, self._watch, self._directory, self._settings, later)
+
+    def _note_failure(self, uuid: str, code: Code) -> None:
+        self._failed[uuid] = code
+        if len(self._failed) > MAX_FAILED:
+            del self._failed[next(iter(self._failed))]
+
+    @asynccontextmanager
+    async def _audited(self, fields: dict[str, Any]) -> AsyncIterator[None]:
+        fields["id"] = str(uuid4())
+        began, outcome = self._clock(), "OUTCOME_UNKNOWN"
+        try:
+            await self._audit.write("asked", fields)
+        except OSError as error:
+            log.error("audit.failed", path=str(self._audit.path), error=f"{error}")
+            message = "the audit log cannot be written, so nothing was done; the operator finds why in callbridge's log"
+            raise Refused("SWITCH_UNAVAILABLE", message) from None
+        try:
+            yield
+            outcome = "success"
+        except Refused as refused:
+            outcome = refused.code
+            fields["reason"] = f"{refused}"
+            raise
+        finally:
+            await self._write_done({**fields, "outcome": outcome, "seconds": round(self._clock() - began, 3)})
+
+    async def _write_done(self, fields: dict[str, Any]) -> None:
+        try:
+            await asyncio.shield(self._audit.write("done", fields))
+        except OSError as error:
+            # The switch has done it by now, and the consumer is to know.
+            log.error("audit.failed", path=str(self._audit.path), error=f"{error}")
+
+    @asynccontextmanager
+    async def _counted(self, switch: str) -> AsyncIterator[None]:
+        if self._under_way[switch] >= MAX_UNDER_WAY:
+            raise Refused("TOO_MANY_REQUESTS", f"{MAX_UNDER_WAY} commands are under way on {switch}; try again")
+        self._under_way[switch] += 1
+        try:
+            yield
+        finally:
+            self._under_way[switch] -= 1
+
+    @asynccontextmanager
+    async def _turn(self, record: Record, request: Request) -> AsyncIterator[None]:
+        if not request.waits_its_turn:
+            yield
+            return
+        key = (record.switch, record.call_id)
+        turn = self._turns.setdefault(key, _Turn())
+        turn.wanted += 1
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await turn.lock.acquire()
+        except TimeoutError:
+            raise Refused("TOO_MANY_REQUESTS", "another command is under way on this call; try again") from None
+        else:
+            try:
+                yield
+            finally:
+                turn.lock.release()
+        finally:
+            turn.wanted -= 1
+            if not turn.wanted:
+                del self._turns[key]
+
+    async def _see_through(self, command: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.shield(self._task(command))
+
+    def _in_background(self, command: Coroutine[Any, Any, None]) -> None:
+        self._task(_quietly(command))
+
+    def _task(self, command: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        task = asyncio.get_running_loop().create_task(command)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+class _Turn:
+    """Who may change a call now, and how many want to."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.wanted = 0
+
+
+async def _quietly(command: Awaitable[None]) -> None:
+    try:
+        await command
+    except Refused as refused:
+        log.info("command.refused_later", code=refused.code, reason=f"{refused}")
+    except Exception:
+        log.exception("command.failed")
+
+
+def _described(asker: Asker, record: Record, request: Request) -> dict[str, Any]:
+    numbers = {f"{leg.side}": leg.number for leg in reversed(record.legs)}
+    return {
+        "token": asker.name,
+        "address": asker.address,
+        "tenant": record.tenant,
+        "switch": record.switch,
+        "call_id": record.call_id,
+        **numbers,
+        **request.described(),
+    }
