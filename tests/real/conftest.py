@@ -5,12 +5,12 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 import pytest
 
-from callbridge.config import Config, Http, Switch, Token
+from callbridge.config import AuditConfig, Commands, Config, Http, Switch, Tenant, Token
 from callbridge.daemon import Daemon
 from tests import truth
 from tests.real.driver import Rig
@@ -70,6 +70,14 @@ async def rig(switches: tuple[RealSwitch, RealSwitch]) -> AsyncIterator[Rig]:
     rig.close()
 
 
+class Answer(NamedTuple):
+    """What came back."""
+
+    status: int
+    body: dict[str, Any]
+    location: str
+
+
 class Service:
     """callbridge before the switch, as a consumer sees it."""
 
@@ -82,6 +90,14 @@ class Service:
         async with self._client.get(self._url + path, headers={"Authorization": f"Bearer {token}"}) as response:
             body: dict[str, Any] = await response.json()
             return body | {"status_code": response.status}
+
+    async def ask(self, method: str, path: str, body: Any = None, token: str = TOKEN) -> Answer:
+        headers = {"Authorization": f"Bearer {token}"}
+        async with self._client.request(method, self._url + path, json=body, headers=headers) as response:
+            return Answer(response.status, await response.json(), response.headers.get("Location", ""))
+
+    async def post(self, path: str, **body: str) -> Answer:
+        return await self.ask("POST", path, body)
 
     async def rows(self, token: str = TOKEN) -> list[dict[str, Any]]:
         return list((await self.get("/v1/call", token))["data"])
@@ -121,26 +137,33 @@ class Service:
         return False
 
 
-def configuration(port: int, events: Any = "json") -> Config:
+def configuration(port: int, folder: Path, events: Any = "json") -> Config:
     def token(name: str, text: str, tenant: str | None) -> Token:
-        return Token(name, sha256(text.encode()).hexdigest(), ("read",), tenant)
+        return Token(name, sha256(text.encode()).hexdigest(), ("read", "control", "monitor"), tenant)
 
     tokens = [token("all", TOKEN, None), *(token(text, text, tenant) for tenant, text in TENANT_TOKENS.items())]
     switch = Switch("pbx", f"127.0.0.1:{port}", password=PASSWORD, events=events)
-    return Config(switch=(switch,), token=tuple(tokens), http=Http(listen="127.0.0.1:0"))
+    return Config(
+        switch=(switch,),
+        token=tuple(tokens),
+        tenant=tuple(Tenant(name, destinations=("0[0-9]{8,10}", "2000", "3[0-9]{3}")) for name in TENANTS),
+        commands=Commands(ring_seconds=10, park_seconds=3, recording=f"{folder}/{{tenant}}/{{call_id}}.wav"),
+        audit=AuditConfig(f"{folder}/audit.jsonl"),
+        http=Http(listen="127.0.0.1:0"),
+    )
 
 
 Serve = Callable[..., Awaitable[Service]]
 
 
 @pytest.fixture
-async def serve(rig: Rig, switches: tuple[RealSwitch, RealSwitch]) -> AsyncIterator[Serve]:
+async def serve(rig: Rig, switches: tuple[RealSwitch, RealSwitch], tmp_path: Path) -> AsyncIterator[Serve]:
     """Starts callbridge when the test says so, and waits until the switch is live."""
     running: list[tuple[Daemon, asyncio.Task[None]]] = []
     async with aiohttp.ClientSession() as client:
 
         async def start(events: str = "json") -> Service:
-            daemon = Daemon(configuration(switches[0].port, events))
+            daemon = Daemon(configuration(switches[0].port, tmp_path, events))
             running.append((daemon, asyncio.create_task(daemon.run())))
             async with asyncio.timeout(10):
                 await daemon.serving.wait()

@@ -9,6 +9,7 @@ import time
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 from tests.real.hearing import tones_in
 from tests.real.switches import PASSWORD, REGISTERED, TENANTS, TONES, RealSwitch, tone
@@ -23,12 +24,13 @@ AUDIBLE: Final = 40.0
 class Console:
     """Runs commands on a switch, one at a time."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.port = port
         self._reader, self._writer = reader, writer
 
     @classmethod
     async def open(cls, port: int) -> "Console":
-        console = cls(*await asyncio.open_connection("127.0.0.1", port, limit=2**20))
+        console = cls(port, *await asyncio.open_connection("127.0.0.1", port, limit=2**20))
         await console._reader.readuntil(b"\n\n")
         assert "+OK" in await console._ask(f"auth {PASSWORD}")
         return console
@@ -43,6 +45,10 @@ class Console:
         assert answer.startswith("+OK"), f"{line}: {answer}"
         return answer.removeprefix("+OK").strip()
 
+    async def listen(self, event: str) -> None:
+        """Have events of that name come."""
+        assert "+OK" in await self._ask(f"event plain {event}")
+
     async def value(self, uuid: str, name: str) -> str:
         return await self.api(f"uuid_getvar {uuid} {name}")
 
@@ -53,6 +59,20 @@ class Console:
         if "Content-Length" in headers:
             return (await self._reader.readexactly(int(headers["Content-Length"]))).decode("utf-8", "replace")
         return headers["Reply-Text"]
+
+    async def keys(self, uuid: str, number: int) -> str:
+        """The next keys that come to a channel, of a console that does nothing else."""
+        keys = ""
+        while len(keys) < number:
+            frame = dict(
+                line.split(": ", 1) for line in (await self._reader.readuntil(b"\n\n")).decode().split("\n") if line
+            )
+            body = (await self._reader.readexactly(int(frame["Content-Length"]))).decode()
+            event = dict(line.split(": ", 1) for line in body.split("\n") if line)
+            if event.get("Unique-ID") == uuid:
+                keys += unquote(event["DTMF-Digit"])
+        self.close()
+        return keys
 
     def close(self) -> None:
         self._writer.close()
@@ -117,6 +137,12 @@ class Rig:
         """The channel, on `phones`, of the phone that was called as `extension`."""
         rows = json.loads(await self.phones.api("show channels as json")).get("rows", [])
         return str(next(row["uuid"] for row in rows if row["dest"] == extension and row["direction"] == "inbound"))
+
+    async def keys(self, phone: str, number: int) -> asyncio.Task[str]:
+        """Waits from now on for keys that come to a phone."""
+        console = await Console.open(self.phones.port)
+        await console.listen("DTMF")
+        return asyncio.create_task(console.keys(phone, number))
 
     async def hears(self, phone: str) -> set[str]:
         """Whose tones the phone with that channel on `phones` hears now."""

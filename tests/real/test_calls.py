@@ -257,7 +257,13 @@ async def test_a_supervisor_is_a_monitor_and_no_call(service: Service, variables
     supervisor = await service.rig.pbx.ok(f"originate {options}user/103@{TENANTS[0]} &eavesdrop({a})")
     await service.shows(1, call_id=call_id)
     (monitor,) = (await service.call(call_id))["monitors"]
-    assert monitor == {"uuid": supervisor, "extension": "103", "mode": mode}
+    assert {name: monitor[name] for name in ("uuid", "extension", "mode", "state", "watches")} == {
+        "uuid": supervisor,
+        "extension": "103",
+        "mode": mode,
+        "state": "active",
+        "watches": a,
+    }
     await ends(service, call_id)
 
 
