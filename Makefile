@@ -1,15 +1,19 @@
 # make run: the demo.  make test: every test.  Both set up what they need, in .venv, on the first call.
+# make bench [PARTS="ingest memory"]: callbridge beside its peers (bench/README.md).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint clean
+.PHONY: run test lint bench clean
 
 run: $(VENV)/ready
 	$(BIN)/callbridge demo
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/ready
+	$(BIN)/python -m bench $(PARTS)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
