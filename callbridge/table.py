@@ -255,7 +255,8 @@ class CallTable:
     def _on_state(self, channel: Channel, event: Event, now: float) -> None:
         channel.take(event)
         number = event.state_number
-        if number == ROUTING and channel.watching:
+        if number == ROUTING and channel.watching and (channel.inbound or channel.answered_us):
+            # One that was called passes through here before it answers, with the number that was called.
             application, _, target = channel.destination.partition(":")
             if application not in MONITOR_APPLICATIONS:
                 self._set.unwatch(channel, now)
