@@ -101,6 +101,7 @@ class Bridging(Legs):
         """The called phone says that it rings."""
         us = self.switch.now_us()
         leg.profile.values["Callee-ID-Name"] = number
+        leg.changed()
         leg.mark("Channel-Progress", us)
         if leg.led_by is not None:
             leg.meet("originator", leg.led_by, {"Channel-Progress": us})

@@ -7,12 +7,14 @@ variables.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
 from callbridge.simulator.forms import FORMS, Pairs
+from callbridge.simulator.profile import Profile
 from callbridge.simulator.timeline import FOREVER, Task
 from callbridge.simulator.variables import NONE, Change, learned, unset, without
 
@@ -29,18 +31,6 @@ CALLSTATES: Final = {
     name: number for number, name in enumerate("DOWN DIALING RINGING EARLY ACTIVE HELD RING_WAIT HANGUP UNHELD".split())
 }
 """Numbers of the call states (switch_types.h, `switch_channel_callstate_t`)."""
-
-TIMES: Final = (
-    "Profile-Created",
-    "Channel-Created",
-    "Channel-Answered",
-    "Channel-Progress",
-    "Channel-Progress-Media",
-    "Channel-Hangup",
-    "Channel-Transfer",
-    "Channel-Resurrect",
-    "Channel-Bridged",
-)
 
 WITH_VARIABLES: Final = frozenset(
     f"CHANNEL_{name}"
@@ -67,51 +57,20 @@ _PARAMETERS_OF_TIMES: Final = {
 
 def stamp(us: int) -> str:
     """A time in the switch's local time, which is UTC here."""
-    return datetime.fromtimestamp(us // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return _stamp(us // 1_000_000)
 
 
-class Profile:
-    """A caller profile (switch_caller.c): who calls whom, as a channel sees it."""
+@lru_cache(maxsize=4096)
+def _stamp(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
-    __slots__ = ("hold_us", "index", "last_hold_us", "times", "values")
 
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self.values = dict(values)
-        self.times = dict.fromkeys(TIMES, 0)
-        self.hold_us = 0
-        self.last_hold_us = 0
-        self.index = 1
-        """Each transfer gives a channel its next profile."""
-
-    def transfer(self, destination: str, dialplan: str, context: str, source: str) -> None:
-        """The dialplan or a command sends the channel elsewhere (switch_ivr.c, `switch_ivr_session_transfer`)."""
-        redirected_from, name = self.values["Destination-Number"], self.values.pop("Channel-Name")
-        for key in ("Context", "RDNIS", "Transfer-Source"):
-            self.values.pop(key, None)
-        self.values |= {"Transfer-Source": source, "Context": context, "RDNIS": redirected_from, "Channel-Name": name}
-        self.values["Dialplan"] = dialplan
-        self.values["Destination-Number"] = destination
-        self.index += 1
-
-    def flip(self) -> None:
-        """A channel that was called now calls: caller and callee change places (`switch_channel_flip_cid`)."""
-        values = self.values
-        for what in ("Name", "Number"):
-            caller, callee = f"Caller-ID-{what}", f"Callee-ID-{what}"
-            values[caller], values[callee] = values[callee], values[caller]
-
-    def pairs(self, prefix: str, *, times: Mapping[str, int], index: bool) -> list[tuple[str, str]]:
-        """Its headers, `Caller-…` or `Other-Leg-…`."""
-        pairs = [(f"{prefix}-{name}", value) for name, value in self.values.items() if value]
-        if index:
-            pairs.append((f"{prefix}-Profile-Index", str(self.index)))
-        pairs += [(f"{prefix}-{name}-Time", str(times.get(name, 0))) for name in TIMES]
-        own = times is self.times
-        pairs.append((f"{prefix}-Channel-Last-Hold", str(self.last_hold_us if own else 0)))
-        pairs.append((f"{prefix}-Channel-Hold-Accum", str(self.hold_us if own else 0)))
-        pairs.append((f"{prefix}-Screen-Bit", "true"))
-        pairs += [(f"{prefix}-Privacy-Hide-{what}", "false") for what in ("Name", "Number")]
-        return pairs
+@lru_cache(maxsize=4096)
+def _state_block(form: str, state: str, callstate: str, number: int) -> str:
+    """The headers that change most often, with what joins them to those after them."""
+    writer = FORMS[form]
+    pairs = (("Channel-State", f"CS_{state}"), ("Channel-Call-State", callstate), ("Channel-State-Number", str(number)))
+    return writer.block(pairs) + writer.joint
 
 
 class Parties(msgspec.Struct, frozen=True, gc=False):
@@ -146,11 +105,14 @@ class Channel:
     """
 
     __slots__ = (
+        "_basics",
         "_blocks",
         "_leg",
+        "_others",
         "_parameters",
         "_seen",
         "_variables",
+        "_who",
         "_written",
         "actions",
         "answer",
@@ -231,6 +193,9 @@ class Channel:
         self._parameters = dict(parameters)
         self._written: dict[str, dict[str, str]] = {}
         self._blocks: dict[str, str] = {}
+        self._who: dict[str, str] = {}
+        self._others: dict[str, str] = {}
+        self._basics: tuple[tuple[object, ...], str] = ((), "")
 
     def __repr__(self) -> str:
         return f"<Channel {self.uuid[:8]} {self.name} CS_{self.state}>"
@@ -282,35 +247,38 @@ class Channel:
     def parameter(self, name: str, value: str) -> None:
         """Something that the variables' templates refer to."""
         self._parameters[name] = value
-        self._written.clear()
+        for form, written in self._written.items():
+            written[name] = FORMS[form].value(value)
 
     def mark(self, what: str, us: int) -> None:
         """One of the profile's times."""
         self.profile.times[what] = us
-        self.changed()
+        self._blocks.clear()
         for name, time in _PARAMETERS_OF_TIMES.items():
             if time == what:
                 for unit, text in (("us", str(us)), ("s", str(us // 1_000_000)), ("stamp", stamp(us))):
-                    self._parameters[f"{name}_{unit}"] = text
-        self._written.clear()
+                    self.parameter(f"{name}_{unit}", text)
 
     def changed(self) -> None:
         """The caller profile has changed."""
         self._blocks.clear()
+        self._who.clear()
 
     def meet(self, kind: str, other: "Channel", times: Mapping[str, int] = _NO_TIMES) -> None:
         """From now on the other leg is `other`, its originator or its originatee, as it is now; `times` are what it
         knows of that leg's. The logical direction is the originator's in both cases."""
-        pairs = dict(other.profile.pairs("Other-Leg", times=times, index=False))
+        pairs = dict(other.profile.as_other(times))
         pairs.pop("Other-Leg-Transfer-Source", None)
         pairs["Other-Leg-Logical-Direction"] = "inbound"
         self.other = [("Other-Type", kind), *pairs.items()]
         self._blocks.clear()
+        self._others.clear()
 
     def part(self) -> None:
         """It has no other leg any more."""
         self.other = []
         self._blocks.clear()
+        self._others.clear()
 
     def advance(self, event: str) -> None:
         """Bring the variables to where they stand in the next event of that name."""
@@ -324,13 +292,7 @@ class Channel:
     def blocks(self, form: str, *, with_variables: bool) -> list[str]:
         """Its headers, written in that form."""
         writer = FORMS[form]
-        profile = self._blocks.get(form)
-        if profile is None:
-            # Before CS_INIT a channel has no caller profile yet.
-            times = self.profile.times
-            pairs = self.profile.pairs("Caller", times=times, index=True) if times["Profile-Created"] else []
-            profile = self._blocks[form] = writer.block([*pairs, *self.other])
-        blocks = [writer.block(self._basic()), profile]
+        blocks = [self._basic(form), self._profile(form)]
         if with_variables:
             written = self._written.get(form)
             if written is None:
@@ -341,11 +303,36 @@ class Channel:
                 blocks.append(writer.block([(f"variable_{name}", value) for name, value in self.extra.items()]))
         return blocks
 
-    def _basic(self) -> Pairs:
+    def _profile(self, form: str) -> str:
+        """The headers of its caller profile and of its other leg. Those of times change most often."""
+        profile = self._blocks.get(form)
+        if profile is not None:
+            return profile
+        writer = FORMS[form]
+        parts = []
+        # Before CS_INIT a channel has no caller profile yet.
+        if self.profile.times["Profile-Created"]:
+            who = self._who.get(form)
+            if who is None:
+                who = self._who[form] = writer.block(self.profile.who("Caller"))
+            parts = [who, self.profile.when(form)]
+        if self.other:
+            other = self._others.get(form)
+            if other is None:
+                other = self._others[form] = writer.block(self.other)
+            parts.append(other)
+        self._blocks[form] = profile = writer.joint.join(parts)
+        return profile
+
+    def _basic(self, form: str) -> str:
+        """The headers of its state. They are the same for event after event but for the first three."""
+        what = (form, self.presence_id, self.call_uuid, self.answer, self.cause, self.codec)
+        if what != self._basics[0]:
+            self._basics = what, FORMS[form].block(self._lasting())
+        return f"{_state_block(form, self.state, self.callstate, self.number)}{self._basics[1]}"
+
+    def _lasting(self) -> Pairs:
         direction = "inbound" if self.inbound else "outbound"
-        yield "Channel-State", f"CS_{self.state}"
-        yield "Channel-Call-State", self.callstate
-        yield "Channel-State-Number", str(self.number)
         yield "Channel-Name", self.name
         yield "Unique-ID", self.uuid
         yield "Call-Direction", direction

@@ -21,6 +21,8 @@ class Form(Protocol):
     """One of the two ways to write an event."""
 
     name: str
+    joint: str
+    """What stands between two blocks."""
 
     def value(self, text: str) -> str:
         """A value as it stands on the wire."""
@@ -53,6 +55,7 @@ class JsonForm:
     """event-json."""
 
     name = "json"
+    joint = ","
     value = staticmethod(_json_value)
 
     def block(self, pairs: Pairs) -> str:
@@ -70,6 +73,7 @@ class PlainForm:
     """event-plain."""
 
     name = "plain"
+    joint = ""
     value = staticmethod(_plain_value)
 
     def block(self, pairs: Pairs) -> str:

@@ -178,6 +178,7 @@ class Legs:
         source = f"{us // 1_000_000}:{self.switch.new_uuid()}:bl_xfer:{destination}/{context}/{dialplan}"
         leg.profile.transfer(destination, dialplan, context, source)
         leg.profile.times |= {"Profile-Created": us, "Channel-Bridged": 0}
+        leg.changed()
         leg.part()
         leg.number = STATES["ROUTING"]
 

@@ -230,6 +230,7 @@ class Machine(Bridging):
             self.hang_up(leg, "NO_ANSWER")
         if left_alone(leg):
             leg.profile.values["Network-Addr"] = "127.0.0.1"
+            leg.changed()
             self.take_codec(leg)
             self.pick_up(leg)
             yield SETUP

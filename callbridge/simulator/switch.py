@@ -48,6 +48,12 @@ _MADE_IN: Final = {
 Reply = Callable[[str], None]
 """What takes the answer to a command."""
 
+_TIMESTAMP: Final = "__timestamp__"
+_SEQUENCE: Final = "__sequence__"
+"""What stands in a head for what differs from event to event."""
+
+_NONE: Final[dict[str, str]] = {}
+
 Own = Sequence[tuple[str, str]]
 """Headers of one event alone."""
 
@@ -102,7 +108,9 @@ class Switch:
         self.started = 0
         self._wall_clock = wall_clock
         self._began_us = wall_clock()
-        self._second: tuple[int, str, str] = (0, "", "")
+        self._second = 0
+        self._heads: dict[tuple[str, str], str] = {}
+        """(form, name) -> the headers that all such events have in the second that it is"""
 
     def __repr__(self) -> str:
         return f"<Switch {len(self.channels)} channels, {len(self.listeners)} listeners>"
@@ -124,7 +132,7 @@ class Switch:
         us = self.now_us()
         if name in WITH_VARIABLES:
             channel.advance(name)
-        self.rows.note(channel, name, us, dict((*before, *after)))
+        self.rows.note(channel, name, us, dict((*before, *after)) if before or after else _NONE)
         wanted = [listener for listener in self.listeners if listener.wants(name)]
         if not wanted or (self.faults.lost_events and self.chance.random() < self.faults.lost_events):
             return
@@ -134,8 +142,11 @@ class Switch:
             if form not in written:
                 writer = FORMS[form]
                 own = channel.blocks(form, with_variables=name in WITH_VARIABLES)
-                blocks = [self._common(form, name, us)]
-                blocks += [writer.block(before), *own, writer.block(middle), writer.block(after)]
+                blocks = [self._common(form, name, us), *own]
+                # From the back, so that the places are still those of `own`.
+                for place, pairs in ((len(blocks), after), (len(blocks), middle), (1, before)):
+                    if pairs:
+                        blocks.insert(place, writer.block(pairs))
                 written[form] = writer.event(blocks, "")
             listener.deliver(form, written[form])
 
@@ -172,10 +183,18 @@ class Switch:
         )
 
     def _common(self, form: str, name: str, us: int) -> str:
-        if us // 1_000_000 != self._second[0]:
-            moment = datetime.fromtimestamp(us // 1_000_000, UTC)
-            local, gmt = moment.strftime("%Y-%m-%d %H:%M:%S"), moment.strftime("%a, %d %b %Y %H:%M:%S GMT")
-            self._second = (us // 1_000_000, local, gmt)
+        if us // 1_000_000 != self._second:
+            self._second = us // 1_000_000
+            self._heads.clear()
+        head = self._heads.get((form, name))
+        if head is None:
+            head = self._heads[form, name] = self._head(form, name)
+        # Nothing but digits goes in, which are the same in both forms.
+        return head.replace(_TIMESTAMP, str(us), 1).replace(_SEQUENCE, str(self.sequence), 1)
+
+    def _head(self, form: str, name: str) -> str:
+        """The headers that every event of that name has in this second."""
+        moment = datetime.fromtimestamp(self._second, UTC)
         file, function, line = _MADE_IN.get(name, ("switch_core.c", "simulated", 1))
         return FORMS[form].block(
             (
@@ -185,13 +204,13 @@ class Switch:
                 ("FreeSWITCH-Switchname", HOSTNAME),
                 ("FreeSWITCH-IPv4", "127.0.0.1"),
                 ("FreeSWITCH-IPv6", "::1"),
-                ("Event-Date-Local", self._second[1]),
-                ("Event-Date-GMT", self._second[2]),
-                ("Event-Date-Timestamp", str(us)),
+                ("Event-Date-Local", moment.strftime("%Y-%m-%d %H:%M:%S")),
+                ("Event-Date-GMT", moment.strftime("%a, %d %b %Y %H:%M:%S GMT")),
+                ("Event-Date-Timestamp", _TIMESTAMP),
                 ("Event-Calling-File", file),
                 ("Event-Calling-Function", function),
                 ("Event-Calling-Line-Number", str(line)),
-                ("Event-Sequence", str(self.sequence)),
+                ("Event-Sequence", _SEQUENCE),
             )
         )
 

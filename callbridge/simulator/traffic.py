@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import accumulate
 from typing import Final
 
 import msgspec
@@ -58,6 +59,8 @@ class Traffic:
         self.machine = Machine(switch, self.timeline, self.phones, self._habits)
         self._clock = clock
         self._chance = random.Random(seed)
+        self._kinds = list(load.shares)
+        self._weights = list(accumulate(load.shares.values()))
         Commands(self.machine)
         for _ in range(load.live):
             self._place_live()
@@ -100,7 +103,7 @@ class Traffic:
 
     def _make(self, kind: str | None, tenant: str | None, talk: float | None) -> Call:
         chance, load = self._chance, self.load
-        kind = kind or chance.choices(list(load.shares), list(load.shares.values()))[0]
+        kind = kind or chance.choices(self._kinds, cum_weights=self._weights)[0]
         who = parties(kind, tenant or chance.choice(load.tenants), chance)
         habits = self._habits(chance)
         return Call(
