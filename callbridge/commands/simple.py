@@ -33,7 +33,7 @@ async def hang_up(work: Work, record: Record, cause: str) -> None:
     except Refused as refused:
         if refused.code != "CALL_ENDED" or len(legs) == 1:
             raise
-    await work.end(legs[1:])
+    await work.end(legs[1:], cause)
 
     def over() -> bool | None:
         return all(work.leg(uuid) is None for uuid in legs) or None

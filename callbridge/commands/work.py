@@ -124,30 +124,32 @@ class Work:
         """Whether none of these legs lives."""
         return all(self.leg(uuid) is None for uuid in uuids)
 
-    async def end(self, uuids: list[str]) -> None:
+    async def end(self, uuids: list[str], cause: str = "NORMAL_CLEARING") -> None:
         """Hang these channels up, those that are gone already as well. Where the switch is lost, they are hung up when
         it is back: nobody else would, and to hang up twice does no harm. Raises Refused."""
         lost = []
-        for uuid, refused in zip(uuids, await asyncio.gather(*map(self._kill, uuids)), strict=True):
+        for uuid, refused in zip(
+            uuids, await asyncio.gather(*(self._kill(uuid, cause) for uuid in uuids)), strict=True
+        ):
             if refused is not None and refused.code not in _LOST:
                 raise refused
             if refused is not None:
                 lost.append((uuid, refused))
         if lost:
-            self.later.run(self._end_later([uuid for uuid, _ in lost]))
+            self.later.run(self._end_later([uuid for uuid, _ in lost], cause))
             raise self._truth(lost[0][1])
 
-    async def _kill(self, uuid: str) -> Refused | None:
+    async def _kill(self, uuid: str, cause: str) -> Refused | None:
         try:
-            await self.tell(Kill(uuid))
+            await self.tell(Kill(uuid, cause))
         except Refused as refused:
             return None if refused.code == "CALL_ENDED" else refused
         return None
 
-    async def _end_later(self, uuids: list[str]) -> None:
+    async def _end_later(self, uuids: list[str], cause: str) -> None:
         for _ in range(END_WITHIN):
             await self.pause(1.0)
-            uuids = [uuid for uuid in uuids if (refused := await self._kill(uuid)) and refused.code in _LOST]
+            uuids = [uuid for uuid in uuids if (refused := await self._kill(uuid, cause)) and refused.code in _LOST]
             if not uuids:
                 return
 

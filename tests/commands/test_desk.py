@@ -51,7 +51,7 @@ ON_CALL: list[tuple[r.OnCall, list[str]]] = [
             f"uuid_kill {CALL} NORMAL_CLEARING",
         ],
     ),
-    (r.HangUp("USER_BUSY"), [f"uuid_kill {CALL} USER_BUSY", f"uuid_kill {CALLED} NORMAL_CLEARING"]),
+    (r.HangUp("USER_BUSY"), [f"uuid_kill {CALL} USER_BUSY", f"uuid_kill {CALLED} USER_BUSY"]),
     (r.Hold(True), [f"uuid_hold {CALL}"]),
     (r.Hold(True, "bleg"), [f"uuid_hold {CALLED}"]),
     (r.Hold(False), []),

@@ -206,7 +206,7 @@ MEANT: dict[str, Callable[[Meant], list[str]]] = {
     "barge": lambda meant: meant.monitor("barge"),
     "hangup": lambda meant: [
         f"api uuid_kill {CALL} {meant.fields.get('cause', 'NORMAL_CLEARING')}",
-        f"api uuid_kill {CALLED} NORMAL_CLEARING",
+        f"api uuid_kill {CALLED} {meant.fields.get('cause', 'NORMAL_CLEARING')}",
     ],
     "hold": lambda meant: [f"api uuid_hold {meant.leg}"],
     "unhold": lambda _: [],

@@ -11,7 +11,9 @@ from typing import Any, Final
 import pytest
 
 from tests.real.conftest import Service, eventually
+from tests.real.driver import Rig
 from tests.real.switches import (
+    REGISTERED,
     TENANTS,
     RealSwitch,
     action,
@@ -84,10 +86,18 @@ def switches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RealSwi
     prefix, folder = Path(os.environ["FREESWITCH_PREFIX"]), tmp_path_factory.mktemp("habits")
     pbx, phones = RealSwitch(prefix, folder / "pbx", 16200), RealSwitch(prefix, folder / "phones", 19300)
     with_habits(pbx, phones)
+
+    async def registered(rig: Rig) -> bool:
+        # One phone more than elsewhere.
+        text = await rig.phones.api("sofia status gateway")
+        return text.count("REGED") == len(TENANTS) * len(REGISTERED) + 1
+
     try:
         pbx.start()
         phones.start()
-        yield pbx, phones
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Rig, "registered", registered)
+            yield pbx, phones
     finally:
         pbx.stop()
         phones.stop()

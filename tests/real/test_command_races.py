@@ -197,10 +197,10 @@ async def test_a_leg_hangs_up_in_the_middle(
     assert orders.fault is None, orders.names
     if answer.status != 200:
         assert (answer.status, answer.body["error"]) in ENDED, answer
-    if name.startswith("transfer") and answer.status == 200:
+    if name.startswith("transfer") and answer.status == 200 and leg != body["legs"]:
         await running.shows(1, call_id=call_id, destination="102")
     else:
-        # A park ends by itself, and nothing else is there then.
+        # A park ends by itself. (A transferred leg that hangs up while the new phone rings has been transferred.)
         await left(running, set())
 
 
@@ -248,11 +248,11 @@ async def test_a_phone_that_rings_for_a_lost_command_ends_with_its_call(running:
     # Without `wait` it may have been told before.
     assert answer.status in ((504,) if wait else (200, 504)), answer
 
-    async def back() -> bool:
-        return bool((await running.get("/v1/call"))["complete"])
+    async def hung_up() -> bool:
+        # Until the connection is back it is refused.
+        return (await running.post(f"/v1/call/{call_id}/hangup")).status == 200
 
-    await eventually(back)
-    assert (await running.post(f"/v1/call/{call_id}/hangup")).status == 200
+    await eventually(hung_up)
     await left(running, set())
 
 
@@ -344,3 +344,18 @@ async def begin_again(rig: Rig, switches: tuple[RealSwitch, RealSwitch]) -> None
         await asyncio.to_thread(switch.start)
     rig.pbx, rig.phones = [await DriverConsole.open(switch.port) for switch in switches]
     await eventually(rig.registered, 60)
+
+
+async def test_a_supervisor_whose_phone_rings_is_a_monitor_from_the_beginning(running: Running) -> None:
+    """Never a row of its own, and the answer comes when the phone rings."""
+    await place(running, "outbound")
+    call_id, _ = await talking(running)
+    began = asyncio.get_running_loop().time()
+    asked = asyncio.create_task(running.post(f"/v1/call/{call_id}/listen", ext=str(RINGS_FOR_EVER)))
+    while not asked.done():
+        assert [row["call_id"] for row in await running.rows()] == [call_id]
+    assert (await asked).status == 200
+    # The switch tells after half a second that the phone of an `originate` rings.
+    assert asyncio.get_running_loop().time() - began < 2
+    assert (await running.post(f"/v1/call/{call_id}/hangup")).status == 200
+    await left(running, set())
