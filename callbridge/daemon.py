@@ -143,7 +143,9 @@ def cannot_listen(address: str, error: OSError | UnicodeError) -> StartError:
     if isinstance(error, UnicodeError):
         reason = "this is no name of a host"
     elif isinstance(error, socket.gaierror) or not error.errno:
-        reason = error.strerror or f"{error}"
+        # asyncio of Python 3.13 says so without a number where no address of the host could be had.
+        nowhere = f"{error}".startswith("could not bind on any address")
+        reason = "this machine has no such address" if nowhere else error.strerror or f"{error}"
     else:
         # Without what the event loop adds, which is the address again.
         reason = os.strerror(error.errno)

@@ -56,7 +56,8 @@ async def show(path: Path, recording: recorded.Recording, port: int, replay: Rep
             await followed.settled()
             last = burst[-1].sequence
             replay.play(last)
-            wanted = last if burst[-1].headers.get("Event-Name") in EVENTS else 0
+            # The last that is asked for: what comes after it in the burst is not sent at all.
+            wanted = max((e.sequence for e in burst if e.headers.get("Event-Name") in EVENTS), default=0)
             await until(lambda wanted=wanted: followed.sequence >= wanted)  # type: ignore[misc]
             if last in checkpoints:
                 # Each was taken when the switch had been quiet for a while.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from callbridge.mirror import Mirror
 from callbridge.records import Ended, Record
@@ -18,8 +18,8 @@ class Watch:
     def __init__(self, mirror: Mirror, sleep: Sleep = asyncio.sleep) -> None:
         self._mirror = mirror
         self._sleep = sleep
-        self._waiting: dict[tuple[str, str], set[asyncio.Future[None]]] = {}
-        """(switch, id of a call) -> who waits for it to change"""
+        self._waiting: dict[tuple[str, str], dict[asyncio.Future[Any], Callable[[], Any]]] = {}
+        """(switch, id of a call) -> who waits for it to change, and how they look whether it has"""
         mirror.subscribe(self._on_changes)
 
     def __repr__(self) -> str:
@@ -34,8 +34,9 @@ class Watch:
         timer = asyncio.ensure_future(self._sleep(seconds))
         try:
             while found is None and not timer.done():
-                await self._change(switch, call_id, timer)
-                found = look()
+                found = await self._change(switch, call_id, look, timer)
+                if found is None:
+                    found = look()
         finally:
             timer.cancel()
         return found
@@ -44,26 +45,47 @@ class Watch:
         """Let that time pass, on the clock that all waiting here goes by."""
         await self._sleep(seconds)
 
-    async def _change(self, switch: str, call_id: str, timer: "asyncio.Future[None]") -> None:
+    async def _change(
+        self, switch: str, call_id: str, look: Callable[[], T | None], timer: "asyncio.Future[None]"
+    ) -> T | None:
+        """What `look` finds; None when the time is up, or when the call is no more what it was."""
         # The call may have become part of another: it is that one's changes that matter then.
         record = self._mirror.find_on(switch, call_id)
         key = (switch, call_id if record is None else record.call_id)
-        changed = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(key, set())
-        waiting.add(changed)
+        found: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(key, {})
+        waiting[found] = look
+        waited: set[asyncio.Future[Any]] = {found, timer}
         try:
-            await asyncio.wait({changed, timer}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            waiting.discard(changed)
+            waiting.pop(found, None)
             if not waiting and self._waiting.get(key) is waiting:
                 del self._waiting[key]
+        return found.result() if found.done() else None
 
     def _on_changes(self, switch: str, updated: Iterable[Record], gone: Iterable[str], ended: Iterable[Ended]) -> None:
         if not self._waiting:
             return
-        names = [*(record.call_id for record in updated), *gone]
-        names += [call_id for call in ended for call_id in (call.call_id, *call.ids)]
+        for record in updated:
+            # Looked at here, so that hundreds who wait for something else to happen are not woken.
+            for found, look in list(self._waiting.get((switch, record.call_id), {}).items()):
+                _look(found, look)
+        names = [*gone, *(call_id for call in ended for call_id in (call.call_id, *call.ids))]
         for name in names:
-            for changed in self._waiting.pop((switch, name), ()):
-                if not changed.done():
-                    changed.set_result(None)
+            for found in self._waiting.pop((switch, name), ()):
+                if not found.done():
+                    found.set_result(None)
+
+
+def _look(found: "asyncio.Future[Any]", look: Callable[[], Any]) -> None:
+    if found.done():
+        return
+    try:
+        seen = look()
+    except Exception as error:
+        # Whoever waits is to have it, not the switch's events.
+        found.set_exception(error)
+    else:
+        if seen is not None:
+            found.set_result(seen)
