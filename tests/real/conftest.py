@@ -14,7 +14,7 @@ from callbridge.config import AuditConfig, Commands, Config, Http, Switch, Tenan
 from callbridge.daemon import Daemon
 from tests import truth
 from tests.real.driver import Rig
-from tests.real.switches import PASSWORD, TENANTS, RealSwitch, write_both
+from tests.real.switches import PASSWORD, TENANTS, RealSwitch, running_pair
 
 POLL: Final = 0.02
 """Seconds between two looks at what a switch does in its own time."""
@@ -42,16 +42,8 @@ async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 
 
 @pytest.fixture(scope="session")
 def switches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RealSwitch, RealSwitch]]:
-    prefix, folder = Path(os.environ["FREESWITCH_PREFIX"]), tmp_path_factory.mktemp("switches")
-    pbx, phones = RealSwitch(prefix, folder / "pbx", 30000), RealSwitch(prefix, folder / "phones", 34000)
-    write_both(pbx, phones)
-    try:
-        pbx.start()
-        phones.start()
-        yield pbx, phones
-    finally:
-        pbx.stop()
-        phones.stop()
+    with running_pair(tmp_path_factory.mktemp("switches"), 30000) as pair:
+        yield pair
 
 
 @pytest.fixture

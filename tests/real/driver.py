@@ -31,8 +31,12 @@ class Console:
     @classmethod
     async def open(cls, port: int) -> "Console":
         console = cls(port, *await asyncio.open_connection("127.0.0.1", port, limit=2**20))
-        await console._reader.readuntil(b"\n\n")
-        assert "+OK" in await console._ask(f"auth {PASSWORD}")
+        try:
+            await console._reader.readuntil(b"\n\n")
+            assert "+OK" in await console._ask(f"auth {PASSWORD}")
+        except (OSError, asyncio.IncompleteReadError):
+            console.close()
+            raise
         return console
 
     async def api(self, line: str) -> str:

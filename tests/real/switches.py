@@ -5,6 +5,8 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,9 @@ MODULES: Final = (
     "mod_console mod_logfile mod_event_socket mod_commands mod_dptools mod_dialplan_xml mod_sofia mod_loopback mod_hash"
     " mod_conference mod_valet_parking mod_spy mod_tone_stream mod_sndfile"
 ).split()
+RTP_PORTS: Final = 3000
+"""That one switch may use."""
+
 STARTS_WITHIN: Final = 60.0
 """Seconds."""
 
@@ -62,7 +67,7 @@ class RealSwitch:
     def write(self, profiles: Xml, dialplan: Xml, directory: Xml) -> None:
         modules = "".join(f'<load module="{module}"/>' for module in MODULES)
         listen = param(listen_ip="127.0.0.1", listen_port=self.port, password=PASSWORD)
-        rtp = param(rtp_start_port=self._first_rtp, rtp_end_port=self._first_rtp + 3000)
+        rtp = param(rtp_start_port=self._first_rtp, rtp_end_port=self._first_rtp + RTP_PORTS)
         limits = param(max_sessions=20000, sessions_per_second=2000, loglevel="warning")
         log = f'<mappings><map name="all" value="warning,err,crit,alert"/></mappings>{param(loglevel="warning")}'
         file = (
@@ -116,6 +121,26 @@ class RealSwitch:
     def _listens(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@contextmanager
+def running_pair(
+    folder: Path, first_rtp: int, adapt: "Callable[[RealSwitch, RealSwitch], None] | None" = None
+) -> Iterator[tuple["RealSwitch", "RealSwitch"]]:
+    """Both switches, running, with RTP from that port on; `adapt` changes what was written before they start."""
+    prefix = Path(os.environ["FREESWITCH_PREFIX"])
+    pbx = RealSwitch(prefix, folder / "pbx", first_rtp)
+    phones = RealSwitch(prefix, folder / "phones", first_rtp + RTP_PORTS + 100)
+    write_both(pbx, phones)
+    if adapt is not None:
+        adapt(pbx, phones)
+    try:
+        pbx.start()
+        phones.start()
+        yield pbx, phones
+    finally:
+        pbx.stop()
+        phones.stop()
 
 
 def write_both(pbx: RealSwitch, phones: RealSwitch) -> None:

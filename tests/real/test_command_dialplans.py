@@ -3,9 +3,7 @@
 The habits are those of FusionPBX and of the examples that FreeSWITCH brings along.
 """
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -18,8 +16,8 @@ from tests.real.switches import (
     RealSwitch,
     action,
     extension,
+    running_pair,
     tone,
-    write_both,
 )
 from tests.real.test_transfer_park import MOBILE, refused, talking
 
@@ -64,8 +62,7 @@ def phones_habits() -> str:
 
 
 def with_habits(pbx: RealSwitch, phones: RealSwitch) -> None:
-    """Write both switches, with the habits before what their dialplans have, and a second phone of 106."""
-    write_both(pbx, phones)
+    """The habits before what the dialplans have, and a second phone of 106."""
     file = pbx.folder / "conf" / "freeswitch.xml"
     text = file.read_text()
     start = f'<context name="{DOMAIN}">'
@@ -83,24 +80,16 @@ def with_habits(pbx: RealSwitch, phones: RealSwitch) -> None:
 @pytest.fixture(scope="module")
 def switches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RealSwitch, RealSwitch]]:
     """A pair with these dialplans."""
-    prefix, folder = Path(os.environ["FREESWITCH_PREFIX"]), tmp_path_factory.mktemp("habits")
-    pbx, phones = RealSwitch(prefix, folder / "pbx", 16200), RealSwitch(prefix, folder / "phones", 19300)
-    with_habits(pbx, phones)
 
     async def registered(rig: Rig) -> bool:
         # One phone more than elsewhere.
         text = await rig.phones.api("sofia status gateway")
         return text.count("REGED") == len(TENANTS) * len(REGISTERED) + 1
 
-    try:
-        pbx.start()
-        phones.start()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Rig, "registered", registered)
-            yield pbx, phones
-    finally:
-        pbx.stop()
-        phones.stop()
+    folder = tmp_path_factory.mktemp("habits")
+    with running_pair(folder, 16200, with_habits) as pair, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rig, "registered", registered)
+        yield pair
 
 
 async def outsider_at(service: Service, number: str) -> str:

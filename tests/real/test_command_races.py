@@ -6,7 +6,6 @@ them, and does something before or after the one that the test names.
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from callbridge.daemon import Daemon
 from tests.real.conftest import Service, configuration, eventually
 from tests.real.driver import Console as DriverConsole
 from tests.real.driver import Rig
-from tests.real.switches import RINGS_FOR_EVER, RealSwitch, write_both
+from tests.real.switches import RINGS_FOR_EVER, RealSwitch, running_pair
 from tests.real.test_transfer_park import place, talking
 
 SUPERVISOR = "104"
@@ -31,16 +30,8 @@ Fault = Callable[[], Awaitable[Any]]
 @pytest.fixture(scope="module")
 def switches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RealSwitch, RealSwitch]]:
     """A pair of its own: one of these is killed."""
-    prefix, folder = Path(os.environ["FREESWITCH_PREFIX"]), tmp_path_factory.mktemp("racing")
-    pbx, phones = RealSwitch(prefix, folder / "pbx", 10000), RealSwitch(prefix, folder / "phones", 13100)
-    write_both(pbx, phones)
-    try:
-        pbx.start()
-        phones.start()
-        yield pbx, phones
-    finally:
-        pbx.stop()
-        phones.stop()
+    with running_pair(tmp_path_factory.mktemp("racing"), 10000) as pair:
+        yield pair
 
 
 class Orders:
