@@ -181,6 +181,13 @@ class CallSet:
         if channel.has_bridged:
             self._keep_id(call, uuid)
 
+    def clear(self) -> None:
+        """Nothing is known any more. The calls are gone; that they have ended nobody has said."""
+        self.gone += [call.id for call in self.calls.values() if call.record is not None]
+        for kept in (self.channels, self.calls, self.watchers, self._awaited, self._loose):
+            kept.clear()
+        self.dirty.clear()
+
     def settle(self, now: float) -> None:
         """Split the calls whose parts have lived apart for `SPLIT_AFTER`."""
         for call in [call for call, due in self._loose.items() if due <= now]:

@@ -113,11 +113,13 @@ class SwitchStatus:
     """How far a switch's calls can be trusted.
 
     `state`: *live*: the list is right; *syncing*: connected, being made right; *stale*: the connection is lost, the
-    calls are as they were last known; *down*: nothing is known. `seen` is when the switch last said anything, `since`
-    when the state began, on the writer's clock. `error`: why it is not live.
+    calls are as they were last known, for a while; *down*: nothing is known. `seen` is when the switch last said
+    anything, `since` when the state began, on the writer's clock. `error`: why it is not live. `corrections` are what
+    was found while it was live although no event had said so: channels that were gone, alive or changed. `zombies` are
+    rows of its list whose channels are gone.
     """
 
-    __slots__ = ("corrections", "error", "name", "seen", "since", "state")
+    __slots__ = ("corrections", "error", "name", "seen", "since", "state", "zombies")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -125,7 +127,8 @@ class SwitchStatus:
         self.seen: float | None = None
         self.since: float | None = None
         self.error: str | None = "not connected yet"
-        self.corrections = 0
+        self.corrections: dict[str, int] = {"gone": 0, "alive": 0, "changed": 0}
+        self.zombies = 0
 
     def __repr__(self) -> str:
         return f"<SwitchStatus {self.name} {self.state}>"

@@ -4,6 +4,8 @@ Two connections: events come on one, commands and their answers go over the othe
 Only one order is right: subscribe first, then list, then probe what the list names. What happens after the subscription
 is in the stream, what happened before it is in a list; but the list is late (a row of `show channels` appears up to
 360 ms after its channel), so it is asked for again after one second, and only then the calls are said to be complete.
+From then on every channel is probed in turn, and the channels are listed again when their number seems wrong
+(`entropy`).
 """
 
 import asyncio
@@ -16,12 +18,12 @@ import structlog
 from callbridge.backoff import delays
 from callbridge.commands.console import Console
 from callbridge.config import Switch, split_address
-from callbridge.errors import CallbridgeError, CommandRefused, RemoteProtocolError, SwitchError
+from callbridge.errors import CallbridgeError, CommandRefused, Disconnected, RemoteProtocolError, SwitchError
 from callbridge.esl.connection import Connection
 from callbridge.esl.events import Event, decode_json
 from callbridge.mirror import Mirror
 from callbridge.store import Store
-from callbridge.table import EVENTS, CallTable
+from callbridge.table import EVENTS, SWITCH_EVENTS, CallTable
 
 LIST_AT: Final = (0.0, 1.0, 5.0)
 """Seconds after the subscription at which the channels are listed. The list is complete after the second time, the
@@ -48,6 +50,17 @@ PING_TIMEOUT: Final = 10.0
 FIRST_RETRY: Final = 0.5
 LAST_RETRY: Final = 15.0
 """Seconds between attempts to connect: doubling, with jitter."""
+
+REVIEW_EVERY: Final = 0.5
+"""Seconds between looks at whose turn it is to be probed, and whether it is time for a list."""
+
+SHUTDOWN_TAKES: Final = 10.0
+"""Seconds that a switch has to end its calls and close the connection after it has said that it ends. Its calls are
+stale from that word on; how they end is still heard."""
+
+FORGET_AFTER: Final = 600.0
+"""Seconds that a switch may stay away until its calls are dropped. Most of them are over by then; who reads the list
+has been told all the time that it is not complete."""
 
 _UUID: Final = re.compile(r"[A-Za-z0-9_.:@+-]{1,255}", re.ASCII)
 _LIST_ROW: Final = re.compile(
@@ -93,6 +106,8 @@ class Reflector:
         self._clock = clock
         self._sleep = sleep
         self._core_uuid = ""
+        self._away_since: float | None = None
+        self._events: Connection | None = None
         self._to_probe: asyncio.Queue[str] = asyncio.Queue()
         self._ticking: asyncio.TimerHandle | None = None
         self._log = log.bind(switch=switch.name)
@@ -112,7 +127,7 @@ class Reflector:
             except (SwitchError, CommandRefused) as error:
                 if own is not None and own.cancelling():
                     raise asyncio.CancelledError from None
-                if self.status.state == "live":
+                if self.status.state == "live" or self.table.shut_down_at is not None:
                     waits = delays(FIRST_RETRY, LAST_RETRY)
                 self._lost(error)
             await self._sleep(next(waits))
@@ -127,11 +142,13 @@ class Reflector:
         try:
             events = await Connection.open(host, port, password, self._on_events, self._clock)
             self.turned = self._clock()
+            self._events = events
             try:
                 await self._follow(commands, events)
             except ExceptionGroup as group:
                 raise _cause(group) from None
             finally:
+                self._events = None
                 events.close()
         finally:
             self._console.connection = None
@@ -146,12 +163,14 @@ class Reflector:
         await commands.command("event plain BACKGROUND_JOB")
         self.turned = self._clock()
         self._to_probe = asyncio.Queue()
-        self.table.begin(same_run=core_uuid == self._core_uuid, now=self._clock())
+        self.table.begin(same_run=core_uuid == self._core_uuid)
         self._core_uuid = core_uuid
+        self._away_since = None
+        self.table.census.listed(self._clock())
         self._console.connection = commands
         self._publish()
         self._become("syncing", None)
-        answer = await events.command(f"event {self._switch.events} {' '.join(EVENTS)}")
+        answer = await events.command(f"event {self._switch.events} {' '.join(EVENTS + SWITCH_EVENTS)}")
         if not answer.startswith("+OK"):
             raise CommandRefused("event", answer)
         async with asyncio.TaskGroup() as tasks:
@@ -161,6 +180,8 @@ class Reflector:
             for _ in range(PROBERS):
                 tasks.create_task(self._probe(commands))
             tasks.create_task(self._synchronise(commands))
+            tasks.create_task(self._review())
+            tasks.create_task(self._count(commands))
 
     async def _until_closed(self, connection: Connection) -> None:
         raise await connection.closed
@@ -179,13 +200,45 @@ class Reflector:
         for number, at in enumerate(LIST_AT):
             await self._sleep(max(0.0, began + at - self._clock()))
             listed = await self._list(commands)
-            self.table.compare(listed, self._clock())
-            self._ask()
+            self._compare(listed)
             await self._to_probe.join()
-            if number == 1:
+            if number >= 1 and self.status.state == "syncing":
                 self._become("live", None)
                 self._store.rewrite(self._switch.name)
                 self._log.info("switch.live", calls=len(self.table), seconds=round(self._clock() - began, 2))
+
+    async def _review(self) -> None:
+        """Have every channel probed in its turn, and end with a switch that ends."""
+        while True:
+            await self._sleep(REVIEW_EVERY)
+            now, ends_since = self._clock(), self.table.shut_down_at
+            if ends_since is not None and now - ends_since >= SHUTDOWN_TAKES:
+                raise Disconnected("the switch has shut down")
+            if self.status.state == "live" or self.status.error is not None:
+                # Not while every channel is probed anyway; but where the list does not come, until it does.
+                self.table.review(now)
+                self._ask()
+
+    async def _count(self, commands: Connection) -> None:
+        """List the channels again when it is time to. What the list says is doubted; where it is none, the time comes
+        again."""
+        while True:
+            await self._sleep(REVIEW_EVERY)
+            if self.status.state != "live" or not self.table.census.due(self._clock()):
+                continue
+            self.table.census.listed(self._clock())
+            try:
+                listed = parse_list(await commands.job("show channels as delim |", timeout=LIST_TIMEOUT))
+            except (CommandRefused, RemoteProtocolError) as error:
+                self._log.warning("switch.no_list", error=str(error))
+                self.table.census.failed()
+                continue
+            self._compare(listed)
+
+    def _compare(self, listed: dict[str, str]) -> None:
+        self.table.compare(listed, self._clock())
+        self.status.zombies = self.table.zombies
+        self._ask()
 
     async def _list(self, commands: Connection) -> dict[str, str]:
         while True:
@@ -207,18 +260,18 @@ class Reflector:
                 self._to_probe.task_done()
 
     def _take_answer(self, uuid: str, answer: str) -> None:
-        now, known = self._clock(), uuid in self.table
-        if answer.startswith("{"):
-            event = decode_json(answer.encode("utf-8", "replace"))
-            if event.uuid == uuid and event.name == "CHANNEL_DATA":
-                self.table.apply(event, now)
+        now = self._clock()
+        if (event := _dump_of(uuid, answer)) is not None:
+            self.table.apply(event, now)
         elif answer.startswith("-ERR No such channel"):
             self.table.absent(uuid, now)
         else:
             self.table.unanswered(uuid)
-        if known != (uuid in self.table) and self.status.state == "live":
-            self.status.corrections += 1
-            self._log.info("switch.correction", channel=uuid, found="gone" if known else "alive")
+        for channel, found in self.table.take_corrections():
+            if self.status.state == "live":
+                self.status.corrections[found] += 1
+                self._log.info("switch.correction", channel=channel, found=found)
+        self.status.zombies = self.table.zombies
         self._publish()
 
     # What comes in.
@@ -227,9 +280,15 @@ class Reflector:
         now = self._clock()
         self.status.seen = now
         apply = self.table.apply
+        if events[-1].core_uuid not in ("", self._core_uuid) and self._events is not None:
+            # One of a read is as good as all of them, and none of them is of the channels that are known.
+            self._events.close(Disconnected("the switch has begun another run"))
+            return
         for event in events:
             apply(event, now)
         self._publish()
+        if self.table.shut_down_at is not None:
+            self._become("stale", "the switch is shutting down")
 
     def _publish(self) -> None:
         changes = self.table.take_changes()
@@ -253,6 +312,8 @@ class Reflector:
 
     def _become(self, state: Literal["live", "syncing", "stale", "down"], error: str | None) -> None:
         now = self._clock()
+        if state in ("live", "syncing") and self.table.shut_down_at is not None:
+            return
         if error is not None and error != self.status.error:
             self._log.warning(f"switch.{state}", error=error)
         if state != self.status.state:
@@ -263,8 +324,26 @@ class Reflector:
         self.status.error = error
 
     def _lost(self, error: Exception) -> None:
-        known = self._core_uuid != ""
-        self._become("stale" if known else "down", f"{error}")
+        now = self._clock()
+        if self._away_since is None:
+            self._away_since = now
+        if now - self._away_since >= FORGET_AFTER:
+            self._core_uuid = ""
+            self.table.forget()
+            self._publish()
+            self.status.zombies = 0
+        self._become("stale" if self._core_uuid else "down", f"{error}")
+
+
+def _dump_of(uuid: str, answer: str) -> Event | None:
+    """The answer to `uuid_dump UUID json`, if it is one."""
+    if not answer.startswith("{"):
+        return None
+    try:
+        event = decode_json(answer.encode("utf-8", "replace"))
+    except RemoteProtocolError:
+        return None
+    return event if event.uuid == uuid and event.name == "CHANNEL_DATA" and event.sequence else None
 
 
 def _cause(group: ExceptionGroup[Exception]) -> Exception:

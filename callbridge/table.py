@@ -9,6 +9,11 @@ know is probed with `uuid_dump`, and so is every channel known from before the c
 a sequence number of the same counter as the events, so one that is older than what the stream has said is asked for
 again. Tombstones swallow what comes late of the dead.
 
+What no event says. An event may be lost, so every channel is probed in turn, and the channels are listed again when
+their number is not the one that HEARTBEAT says (`entropy`). A dump overtakes the events that wait, so what it shows
+is believed of a channel whose events are heard only when it shows the same again and nothing was heard in between; and
+"no such channel", when the channel's last events have had the time to come. Either is a correction.
+
 Which channels form a call is decided in `callset`.
 """
 
@@ -19,6 +24,8 @@ import msgspec
 
 from callbridge.calls import EXECUTE, HANGUP, INIT, MONITOR_APPLICATIONS, ROUTING, Channel, local_time, utc_offset
 from callbridge.callset import CallSet
+from callbridge.doubts import Doubts, Found
+from callbridge.entropy import Census, Rounds
 from callbridge.esl.events import Event
 from callbridge.records import Ended, Record, make_record, tenant_of
 
@@ -30,9 +37,8 @@ LOOK_AT_MONITORS: Final = 3.0
 """Seconds after which a monitor is probed, again and again: that it has stopped to listen (by a key, or because the
 call that it listened to is over) and goes on with its dialplan, no event says (measured)."""
 
-TOMBSTONE_FOR: Final = 60.0
-"""Seconds for which the uuid of a dead channel is remembered. CHANNEL_STATE follows CHANNEL_DESTROY at once, a row of
-`show channels` outlives it by up to 270 ms (measured)."""
+CONFIRM_AFTER: Final = 1.0
+"""Seconds after which a dump that shows something else than the events said is asked for again."""
 
 EVENTS: Final = (
     "CHANNEL_CREATE",
@@ -51,7 +57,10 @@ EVENTS: Final = (
     "RECORD_START",
     "RECORD_STOP",
 )
-"""The events that the table reads, and so those to subscribe to. It passes over all others."""
+"""The events of channels that the table reads, and so those to subscribe to."""
+
+SWITCH_EVENTS: Final = ("HEARTBEAT", "SHUTDOWN")
+"""Those of the switch itself. The table passes over all others."""
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -76,15 +85,14 @@ class CallTable:
         self._set = CallSet()
         self._channels = self._set.channels
         self._epoch = 0
-        self._tombstones: dict[str, tuple[float, int]] = {}
-        """uuid of a dead channel -> when it was found dead, and the sequence number of what was last heard of it."""
-        self._doubts: dict[str, int] = {}
-        """Channels to be probed -> the sequence number that the answer must exceed."""
-        self._to_ask: list[str] = []
-        """Those of them that nobody has asked about yet."""
+        self._doubts = Doubts()
         self._created: dict[str, str] = {}
         """When channels that are to be probed were created, as `show channels` says: a dump says it only roughly."""
         self._look_again: dict[str, float] = {}
+        self.census = Census()
+        self.shut_down_at: float | None = None
+        """When the switch has said, on this connection, that it ends."""
+        self._rounds = Rounds()
         self._handlers: dict[str, Callable[[Channel, Event, float], None]] = {
             **dict.fromkeys(EVENTS, self._on_any),
             "CHANNEL_STATE": self._on_state,
@@ -111,6 +119,7 @@ class CallTable:
         """Take over one event of the stream, or a `uuid_dump` (CHANNEL_DATA)."""
         handler = self._handlers.get(event.name)
         if handler is None or not event.uuid:
+            self._on_switch(event, now)
             return
         channel = self._channels.get(event.uuid)
         if channel is None:
@@ -118,49 +127,63 @@ class CallTable:
         else:
             handler(channel, event, now)
 
-    def begin(self, *, same_run: bool, now: float) -> None:
+    def begin(self, *, same_run: bool) -> None:
         """A new connection is up. What was known before it is to be probed, or, if this is another run of the switch
         (its Core-UUID has changed), is gone."""
         self._epoch += 1
-        self._doubts.clear()
-        self._to_ask.clear()
+        self._doubts.begin()
+        self.shut_down_at = None
         if not same_run:
-            for channel in list(self._channels.values()):
-                self._remove(channel, now)
+            self.forget()
+        for uuid in self._channels:
+            self._doubts.about(uuid)
+
+    def forget(self) -> None:
+        """Nothing is known any more: another run of the switch has begun, or it has been away for too long. The calls
+        are gone, but not ended: when and why they did, the switch has not said and never will."""
+        self._set.clear()
+        self._rounds = Rounds()
+        self._doubts = Doubts()
+        self._look_again.clear()
+        self._created.clear()
 
     def compare(self, listed: Mapping[str, str], now: float) -> None:
         """Hold a list of the switch's channels (uuid -> `created`) against the table. It inserts nothing and deletes
         nothing: what it names and the table does not know is doubted, and so is what this connection has not told of.
         """
-        self._created.clear()
-        for uuid, created in listed.items():
-            if uuid not in self._channels and not self._is_dead(uuid, now):
-                self._created[uuid] = created
-                self._doubt(uuid)
+        self._created = {uuid: listed[uuid] for uuid in self._doubts.compare(listed, self._channels, now)}
         for channel in self._channels.values():
-            if channel.epoch != self._epoch:
-                self._doubt(channel.uuid)
+            if channel.epoch != self._epoch or channel.uuid not in listed:
+                self._doubts.about(channel.uuid)
+
+    def review(self, now: float) -> None:
+        """Doubt the channels whose turn it is."""
+        for uuid in self._rounds.take(self._channels, now):
+            self._doubts.about(uuid)
 
     def absent(self, uuid: str, now: float) -> None:
-        """A probe said that the switch has no such channel: proof that it is gone."""
-        self._doubts.pop(uuid, None)
+        """A probe said that the switch has no such channel: proof that it is gone, or about to."""
         channel = self._channels.get(uuid)
-        if channel is not None:
-            self._remove(channel, now)
-        else:
-            self._bury(uuid, now, 0)
+        if channel is None:
+            self._doubts.not_found(uuid, now)
             self._set.orphan(uuid)
+        elif channel.epoch == self._epoch and now < (until := self._doubts.missing(uuid, now)):
+            self._doubts.answered(uuid)
+            self._look_again[uuid] = until
+        else:
+            self._doubts.correct(uuid, "gone")
+            self._remove(channel, now)
 
     def unanswered(self, uuid: str) -> None:
         """A probe brought nothing that says whether the channel lives. It proves nothing; the next doubt asks again."""
-        self._doubts.pop(uuid, None)
+        self._doubts.answered(uuid)
 
     def settle(self, now: float) -> None:
         """Do what time alone brings."""
         self._set.settle(now)
         for uuid in [uuid for uuid, due in self._look_again.items() if due <= now]:
             del self._look_again[uuid]
-            self._doubt(uuid)
+            self._doubts.about(uuid)
             if self._channels[uuid].watching:
                 self._look_again[uuid] = now + LOOK_AT_MONITORS
 
@@ -174,8 +197,16 @@ class CallTable:
     def take_probes(self) -> list[str]:
         """The channels that the switch is to be asked about now, with `uuid_dump UUID json`. The answer goes to
         `apply`, "No such channel" to `absent`, and no answer at all to `unanswered`."""
-        wanted, self._to_ask = self._to_ask, []
-        return wanted
+        return self._doubts.take()
+
+    def take_corrections(self) -> list[tuple[str, Found]]:
+        """What probes have found since the last call that no event had said: the channel, and what was found."""
+        return self._doubts.take_corrections()
+
+    @property
+    def zombies(self) -> int:
+        """How many channels the switch's last list named that are none: rows that stay for ever."""
+        return len(self._doubts.zombies)
 
     def take_changes(self) -> Changes | None:
         """What has changed since the last call; None if nothing has."""
@@ -199,52 +230,56 @@ class CallTable:
         """Every call as it was last published."""
         return [call.record for call in self._set.calls.values() if call.record is not None]
 
+    # Events that are of no channel.
+
+    def _on_switch(self, event: Event, now: float) -> None:
+        if event.name == "HEARTBEAT":
+            if event.session_count.isdecimal():
+                self.census.count(int(event.session_count), len(self._channels), now)
+        elif event.name == "SHUTDOWN":
+            self.shut_down_at = now
+
     # Events of channels that are not known.
 
     def _meet(self, event: Event, now: float) -> None:
         name, uuid = event.name, event.uuid
         if name == "CHANNEL_UUID" and (channel := self._channels.get(event.old_uuid)):
-            self._bury(channel.uuid, now, event.sequence)
+            self._doubts.bury(channel.uuid, now, event.sequence)
             due = self._look_again.pop(channel.uuid, None)
             if due is not None:
                 self._look_again[uuid] = due
             self._set.rename(channel, uuid)
             self._on_any(channel, event, now)
         elif name == "CHANNEL_CREATE":
-            if event.sequence > self._tombstones.get(uuid, (0.0, 0))[1]:
+            if event.sequence > self._doubts.last_words(uuid):
                 # Whoever makes a channel may give it the uuid of an earlier one.
                 self._welcome(event, now)
-        elif self._is_dead(uuid, now):
+        elif self._doubts.is_dead(uuid, now):
             return
         elif name == "CHANNEL_DATA":
-            if event.sequence > self._doubts.get(uuid, 0):
+            if event.sequence > self._doubts.floor(uuid):
+                self._doubts.correct(uuid, "alive")
                 self._welcome(event, now)
             else:
-                self._to_ask.append(uuid)
+                self._doubts.again(uuid)
         elif name == "CHANNEL_DESTROY":
-            self._doubts.pop(uuid, None)
-            self._bury(uuid, now, event.sequence)
+            self._doubts.bury(uuid, now, event.sequence)
         elif INIT < event.state_number < HANGUP:
-            self._doubt(uuid, event.sequence)
+            self._doubts.about(uuid, event.sequence)
 
     def _welcome(self, event: Event, now: float) -> None:
         self.offset = utc_offset(event)
-        self._doubts.pop(event.uuid, None)
+        self._doubts.answered(event.uuid)
         channel = Channel(event, self._created.pop(event.uuid, ""))
         channel.epoch = self._epoch
         channel.origin_uuid = origin = self._set.known(channel.origin_uuid)
         self._set.add(channel, event.var_bridge_to if event.name == "CHANNEL_DATA" else "", now)
         self._look_for_monitor(channel, event, now)
         if origin and origin not in self._channels:
-            if self._is_dead(origin, now):
+            if self._doubts.is_dead(origin, now):
                 self._set.orphan(origin)
             else:
-                self._doubt(origin)
-
-    def _doubt(self, uuid: str, floor: int = 0) -> None:
-        if uuid not in self._doubts:
-            self._to_ask.append(uuid)
-        self._doubts[uuid] = max(floor, self._doubts.get(uuid, 0))
+                self._doubts.about(origin)
 
     # Events of channels that are known.
 
@@ -264,7 +299,7 @@ class CallTable:
                 self._watch(channel, target, now)
         elif number == EXECUTE and channel.watching:
             # In which mode it listens from now on, no event says.
-            self._doubt(channel.uuid, event.sequence)
+            self._doubts.about(channel.uuid, event.sequence)
         elif number == EXECUTE and not channel.inbound and not channel.origin_uuid:
             self._look_again[channel.uuid] = now + LOOK_AGAIN_AFTER
         self._set.note(channel)
@@ -295,17 +330,26 @@ class CallTable:
 
     def _on_dump(self, channel: Channel, event: Event, now: float) -> None:
         if event.sequence <= channel.sequence:
-            self._to_ask.append(channel.uuid)
+            self._doubts.again(channel.uuid)
             return
-        self._doubts.pop(channel.uuid, None)
-        if channel.epoch != self._epoch:
+        suspect = self._doubts.found(channel.uuid)
+        talks: tuple[str, ...] = (event.var_bridge_to,) if event.var_bridge_to else ()
+        if channel.epoch == self._epoch and (channel.differs(event) or channel.peers != talks):
+            if suspect != channel.sequence:
+                self._doubts.suspect(channel.uuid, event.sequence)
+                self._look_again[channel.uuid] = now + CONFIRM_AFTER
+                talks = channel.peers
+            else:
+                self._doubts.correct(channel.uuid, "changed")
+                channel.catch_up(event)
+        elif channel.epoch != self._epoch:
             channel.epoch = self._epoch
             channel.catch_up(event)
         channel.take(event)
-        for uuid in [uuid for uuid in channel.peers if uuid != event.var_bridge_to]:
+        for uuid in [uuid for uuid in channel.peers if uuid not in talks]:
             self._set.part(channel.uuid, uuid, now)
-        if event.var_bridge_to and event.var_bridge_to not in channel.peers:
-            self._set.talk(channel.uuid, event.var_bridge_to, now)
+        for uuid in [uuid for uuid in talks if uuid not in channel.peers]:
+            self._set.talk(channel.uuid, uuid, now)
         self._look_for_monitor(channel, event, now)
         self._set.note(channel)
 
@@ -326,23 +370,9 @@ class CallTable:
         self._set.watch(channel, target, now)
         self._look_again[channel.uuid] = now + LOOK_AT_MONITORS
 
-    # The dead.
-
     def _remove(self, channel: Channel, now: float) -> None:
         self._look_again.pop(channel.uuid, None)
-        self._doubts.pop(channel.uuid, None)
-        self._bury(channel.uuid, now, channel.sequence)
+        self._doubts.bury(channel.uuid, now, channel.sequence)
         for monitor in self._set.watchers.get(channel.uuid, ()):
             self._look_again[monitor.uuid] = now + LOOK_AGAIN_AFTER
         self._set.remove(channel, now)
-
-    def _is_dead(self, uuid: str, now: float) -> bool:
-        buried = self._tombstones.get(uuid)
-        return buried is not None and now - buried[0] < TOMBSTONE_FOR
-
-    def _bury(self, uuid: str, now: float, sequence: int) -> None:
-        tombstones = self._tombstones
-        tombstones.pop(uuid, None)
-        tombstones[uuid] = now, sequence
-        while now - tombstones[oldest := next(iter(tombstones))][0] >= TOMBSTONE_FOR:
-            del tombstones[oldest]

@@ -69,7 +69,8 @@ async def show(path: Path, recording: recorded.Recording, port: int, replay: Rep
         assert not checkpoints
         assert (await rows(client)) == []
         assert repr(followed.reflector.table) == "<CallTable pbx: <CallSet 0 calls, 0 channels>>"
-        assert followed.status.state == "live"
+        ends = any(event.headers.get("Event-Name") == "SHUTDOWN" for event in events)
+        assert followed.status.state == ("stale" if ends else "live")
     return followed
 
 

@@ -116,7 +116,7 @@ async def test_what_happens_after_the_start_comes_by_events_alone() -> None:
         pbx.hang_up(new)
         await until(lambda: new not in followed.ids)
         assert followed.ids == pbx.calls
-        assert followed.status.corrections == 0
+        assert sum(followed.status.corrections.values()) == 0
 
 
 async def test_it_is_not_live_before_the_second_list() -> None:
@@ -151,7 +151,7 @@ async def test_a_call_whose_row_is_very_late_is_found_by_the_third_list() -> Non
         await followed.live()
         assert late not in followed.ids
         clock.pass_time(LIST_AT[2])
-        await until(lambda: followed.status.corrections == len(pbx.switch.channels) - 10)
+        await until(lambda: followed.status.corrections["alive"] == len(pbx.switch.channels) - 10)
         assert late in followed.ids
 
 

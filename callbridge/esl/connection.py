@@ -37,7 +37,8 @@ class Connection(asyncio.Protocol):
         self._clock = clock or loop.time
         self.closed: asyncio.Future[SwitchError] = loop.create_future()
         self.last_received = self._clock()
-        """When the switch last sent anything, on `clock` (the loop's, if none is given)."""
+        """When the switch last said anything, on `clock` (the loop's, if none is given). Only a whole frame counts: a
+        peer that sends an endless one byte by byte says nothing."""
         self._protocol = Protocol(password)
         self._opened: asyncio.Future[None] = loop.create_future()
         self._replies: dict[int, asyncio.Future[str]] = {}
@@ -118,11 +119,12 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        self.last_received = self._clock()
         events: list[Event] = []
         failure: SwitchError | None = None
+        said = False
         try:
             for item in self._protocol.receive(data):
+                said = True
                 if type(item) is Event:
                     events.append(item)
                 elif type(item) is Reply:
@@ -131,6 +133,8 @@ class Connection(asyncio.Protocol):
                     self._opened.set_result(None)
         except SwitchError as error:
             failure = error
+        if said:
+            self.last_received = self._clock()
         self._flush()
         if events:
             self._hand_on(events)

@@ -95,6 +95,8 @@ class Event(msgspec.Struct, gc=False):
 
     record_path: str = field(name="Record-File-Path", default="")
     job_uuid: str = field(name="Job-UUID", default="")
+    session_count: str = field(name="Session-Count", default="")
+    """Of HEARTBEAT: how many sessions there are; as text, because none and not said differ."""
 
 
 _ATTRIBUTE: Final = {f.encode_name: f.name for f in msgspec.structs.fields(Event)}

@@ -40,7 +40,9 @@ class Switches:
             "state_seconds": None if status.since is None else round(now - status.since, 3),
             "age": None if status.seen is None else round(now - status.seen, 3),
             "calls": self._mirror.calls_of(status.name, caller.tenant),
-            "corrections": status.corrections,
+            "corrections": sum(status.corrections.values()),
+            "found": status.corrections,
+            "zombies": status.zombies,
         }
         if caller.tenant is EVERY_TENANT:
             described["error"] = status.error

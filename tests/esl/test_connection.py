@@ -20,6 +20,7 @@ from callbridge.esl import connection as connection_module
 from callbridge.esl.connection import Connection
 from callbridge.esl.events import Event
 from tests.esl.test_protocol import ACCEPTED, ACL, EVENT, GOODBYE, GREETING, REFUSED, output, reply
+from tests.service import until
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -211,6 +212,42 @@ async def test_the_end_fails_all_that_wait(ending: bytes) -> None:
         reason = await connection.closed
         assert errors == [reason, reason, reason]
         assert isinstance(reason, Disconnected | RemoteProtocolError)
+
+
+async def test_only_a_whole_frame_is_a_sign_of_life() -> None:
+    now = 0.0
+    more = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await log_in(reader, writer)
+        await more.wait()
+        for byte in EVENT[:-1]:
+            writer.write(bytes([byte]))
+            await writer.drain()
+        assert await read_command(reader) == "noop"
+        writer.write(EVENT[-1:])
+        await forever(reader)
+
+    seen: list[Event] = []
+    async with switch(script) as port:
+        connection = await Connection.open("127.0.0.1", port, "ClueCon", seen.extend, lambda: now)
+        heard: list[bytes] = []
+        receive = connection.data_received
+
+        def noting(data: bytes) -> None:
+            heard.append(data)
+            receive(data)
+
+        connection.data_received = noting  # type: ignore[method-assign]
+        now = 7.0
+        more.set()
+        await until(lambda: sum(map(len, heard)) == len(EVENT) - 1)
+        assert connection.last_received == 0.0
+        waiting = asyncio.ensure_future(connection.command("noop"))
+        await until(lambda: len(seen) == 1)
+        assert connection.last_received == 7.0
+        connection.close()
+        await asyncio.gather(waiting, return_exceptions=True)
 
 
 async def test_a_job_waits_for_its_own_result() -> None:

@@ -22,7 +22,8 @@ def two_switches() -> Mirror:
     change(mirror, record("n", switch="west", tenant=None), switch="west")
     east, west = mirror.switches["east"], mirror.switches["west"]
     live(mirror)
-    east.seen, east.since, east.corrections = NOW - 0.1234, NOW - 3600.0, 7
+    east.seen, east.since, east.zombies = NOW - 0.1234, NOW - 3600.0, 3
+    east.corrections |= {"gone": 4, "alive": 2, "changed": 1}
     west.state, west.seen, west.since, west.error = "stale", NOW - 61.0, NOW - 60.5, "10.0.0.1:8021 closed it"
     return mirror
 
@@ -34,8 +35,9 @@ async def test_each_switch_is_told_in_the_order_of_the_config() -> None:
         assert answer.body == (
             b'{"data":['
             b'{"name":"west","state":"stale","state_seconds":60.5,"age":61.0,"calls":2,"corrections":0,'
-            b'"error":"10.0.0.1:8021 closed it"},'
-            b'{"name":"east","state":"live","state_seconds":3600.0,"age":0.123,"calls":2,"corrections":7,"error":null}'
+            b'"found":{"gone":0,"alive":0,"changed":0},"zombies":0,"error":"10.0.0.1:8021 closed it"},'
+            b'{"name":"east","state":"live","state_seconds":3600.0,"age":0.123,"calls":2,"corrections":7,'
+            b'"found":{"gone":4,"alive":2,"changed":1},"zombies":3,"error":null}'
             b'],"total":2,"complete":false,"store":{"state":"embedded","error":null}}'
         )
         assert answer.headers["Cache-Control"] == "private, no-cache"
@@ -46,8 +48,10 @@ async def test_a_tenant_is_told_neither_reasons_nor_the_store_and_only_its_calls
         answer = await api.get("/v1/switch", OF_A)
         assert answer.body == (
             b'{"data":['
-            b'{"name":"west","state":"stale","state_seconds":60.5,"age":61.0,"calls":1,"corrections":0},'
-            b'{"name":"east","state":"live","state_seconds":3600.0,"age":0.123,"calls":1,"corrections":7}'
+            b'{"name":"west","state":"stale","state_seconds":60.5,"age":61.0,"calls":1,"corrections":0,'
+            b'"found":{"gone":0,"alive":0,"changed":0},"zombies":0},'
+            b'{"name":"east","state":"live","state_seconds":3600.0,"age":0.123,"calls":1,"corrections":7,'
+            b'"found":{"gone":4,"alive":2,"changed":1},"zombies":3}'
             b'],"total":2,"complete":false}'
         )
         assert [switch["calls"] for switch in (await api.get("/v1/switch", OF_B)).data] == [0, 1]
@@ -63,6 +67,8 @@ async def test_a_switch_that_was_never_heard_of_has_no_age() -> None:
                 "age": None,
                 "calls": 0,
                 "corrections": 0,
+                "found": {"gone": 0, "alive": 0, "changed": 0},
+                "zombies": 0,
                 "error": "not connected yet",
             }
         ]

@@ -28,7 +28,7 @@ class Follower:
     def __init__(self, world: World) -> None:
         self.world = world
         self.table = CallTable("simulator")
-        self.table.begin(same_run=True, now=world.clock.now)
+        self.table.begin(same_run=True)
         self._read = 0
 
     def catch_up(self) -> list[Record]:
