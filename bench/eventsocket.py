@@ -8,7 +8,8 @@ from typing import Final
 from bench.processes import Failed
 from tests.recorded import load
 
-CORE_UUID: Final = "0b16e1f5-0000-4000-8000-000000000000"
+CORE_UUID: Final = "5be80f33-27f0-453f-8675-d1a21799003c"
+"""Of the switch that was recorded: events of another one would be another run."""
 _CREATE: Final = re.compile(rb"Event-Name\"?: ?\"?CHANNEL_CREATE")
 _NOBODY: Final = b"\n0 total.\n"
 

@@ -107,7 +107,7 @@ async def _simulator(options: argparse.Namespace) -> None:
         log.info("simulator.listening", address=address, live=options.live, rate=options.rate)
         # Of twenty thousand channels most stay: looking through all of them again and again is wasted.
         gc.freeze()
-        gc.set_threshold(100_000, 20, 100)
+        gc.set_threshold(200_000, 50, 100)
         await traffic.run()
 
 

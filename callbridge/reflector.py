@@ -16,6 +16,7 @@ from typing import Final, Literal
 import structlog
 
 from callbridge.backoff import delays
+from callbridge.calls import shared
 from callbridge.commands.console import Console
 from callbridge.config import Switch, split_address
 from callbridge.errors import CallbridgeError, CommandRefused, Disconnected, RemoteProtocolError, SwitchError
@@ -79,7 +80,7 @@ def parse_list(text: str) -> dict[str, str]:
     """
     if text.startswith("-") or not _LIST_END.search(text):
         raise RemoteProtocolError(f"`show channels` gave no list: {' '.join(text[-200:].split())!r}")
-    return dict(_LIST_ROW.findall(text))
+    return {uuid: shared(created) for uuid, created in _LIST_ROW.findall(text)}
 
 
 class Reflector:

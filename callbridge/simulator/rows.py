@@ -78,6 +78,13 @@ def _note_details(row: dict[str, str], channel: Channel, event: str, headers: Ma
             row["call_uuid"] = channel.call_uuid
 
 
+_WITHOUT_EFFECT: Final = frozenset(
+    "CHANNEL_EXECUTE_COMPLETE CHANNEL_OUTGOING CHANNEL_PROGRESS CHANNEL_PROGRESS_MEDIA CHANNEL_HANGUP"
+    " CHANNEL_HANGUP_COMPLETE CHANNEL_PARK CHANNEL_UNPARK".split()
+)
+"""Events from which the switch takes nothing into its table (switch_core_sqldb.c, `core_event_handler`)."""
+
+
 class Rows:
     """The table. `clock` gives seconds."""
 
@@ -99,7 +106,7 @@ class Rows:
             self._insert(channel, us)
             return
         row = self._rows.get(channel.uuid)
-        if row is None or channel.uuid in self._goes:
+        if row is None or event in _WITHOUT_EFFECT or channel.uuid in self._goes:
             return
         match event:
             case "CHANNEL_DESTROY":

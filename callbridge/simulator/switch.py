@@ -109,7 +109,7 @@ class Switch:
         self._wall_clock = wall_clock
         self._began_us = wall_clock()
         self._second = 0
-        self._heads: dict[tuple[str, str], str] = {}
+        self._heads: dict[tuple[str, str], tuple[str, str, str]] = {}
         """(form, name) -> the headers that all such events have in the second that it is"""
 
     def __repr__(self) -> str:
@@ -139,16 +139,19 @@ class Switch:
         written: dict[str, bytes] = {}
         for listener in wanted:
             form = listener.form
-            if form not in written:
+            event = written.get(form)
+            if event is None:
                 writer = FORMS[form]
-                own = channel.blocks(form, with_variables=name in WITH_VARIABLES)
-                blocks = [self._common(form, name, us), *own]
-                # From the back, so that the places are still those of `own`.
-                for place, pairs in ((len(blocks), after), (len(blocks), middle), (1, before)):
-                    if pairs:
-                        blocks.insert(place, writer.block(pairs))
-                written[form] = writer.event(blocks, "")
-            listener.deliver(form, written[form])
+                blocks = [self._common(form, name, us)]
+                if before:
+                    blocks.append(writer.block(before))
+                blocks += channel.blocks(form, with_variables=name in WITH_VARIABLES)
+                if middle:
+                    blocks.append(writer.block(middle))
+                if after:
+                    blocks.append(writer.block(after))
+                event = written[form] = writer.event(blocks, "")
+            listener.deliver(form, event)
 
     def announce(self, name: str, headers: Iterable[tuple[str, str]], body: str = "") -> None:
         """Make one event that is of no channel."""
@@ -190,13 +193,13 @@ class Switch:
         if head is None:
             head = self._heads[form, name] = self._head(form, name)
         # Nothing but digits goes in, which are the same in both forms.
-        return head.replace(_TIMESTAMP, str(us), 1).replace(_SEQUENCE, str(self.sequence), 1)
+        return f"{head[0]}{us}{head[1]}{self.sequence}{head[2]}"
 
-    def _head(self, form: str, name: str) -> str:
-        """The headers that every event of that name has in this second."""
+    def _head(self, form: str, name: str) -> tuple[str, str, str]:
+        """The headers that every event of that name has in this second: before, between and after its numbers."""
         moment = datetime.fromtimestamp(self._second, UTC)
         file, function, line = _MADE_IN.get(name, ("switch_core.c", "simulated", 1))
-        return FORMS[form].block(
+        text = FORMS[form].block(
             (
                 ("Event-Name", name),
                 ("Core-UUID", self.core_uuid),
@@ -213,6 +216,9 @@ class Switch:
                 ("Event-Sequence", _SEQUENCE),
             )
         )
+        before, _, rest = text.partition(_TIMESTAMP)
+        between, _, after = rest.partition(_SEQUENCE)
+        return before, between, after
 
     # What every channel goes through.
 
