@@ -148,13 +148,12 @@ class Channel:
     def __init__(
         self, uuid: str, leg: str, who: Parties, profile: Mapping[str, str], parameters: Mapping[str, str]
     ) -> None:
-        self.uuid = uuid
+        self.uuid = self.call_uuid = uuid
         self.learned_from = leg
         self.who = who
         self.name = profile["Channel-Name"]
         self.inbound = profile["Direction"] == "inbound"
         self.profile = Profile(profile)
-        self.call_uuid = uuid
         self.presence_id = ""
         self.state = "NEW"
         self.number = 0

@@ -1,16 +1,14 @@
 """A real switch that is killed, that throws callbridge out, and whose calls end while nobody listens."""
 
 import asyncio
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from callbridge import entropy, reflector
 from tests.real.conftest import Service, eventually
 from tests.real.driver import Console, Rig
-from tests.real.switches import RealSwitch, write_both
+from tests.real.switches import RealSwitch, running_pair
 from tests.real.test_calls import MOBILE, talking
 
 COMES_BACK: float = 60.0
@@ -20,16 +18,8 @@ COMES_BACK: float = 60.0
 @pytest.fixture(scope="module")
 def switches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RealSwitch, RealSwitch]]:
     """A pair of their own: they do not survive it."""
-    prefix, folder = Path(os.environ["FREESWITCH_PREFIX"]), tmp_path_factory.mktemp("killed")
-    pbx, phones = RealSwitch(prefix, folder / "pbx", 38000), RealSwitch(prefix, folder / "phones", 42000)
-    write_both(pbx, phones)
-    try:
-        pbx.start()
-        phones.start()
-        yield pbx, phones
-    finally:
-        pbx.stop()
-        phones.stop()
+    with running_pair(tmp_path_factory.mktemp("killed"), 38000) as pair:
+        yield pair
 
 
 async def state(service: Service) -> str:
