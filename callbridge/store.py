@@ -147,6 +147,7 @@ class RedisStore:
                         await self._write(client)
                     else:
                         await client.ping()
+                    _heed_cancellation()
             except (RedisError, OSError) as error:
                 self._tell(StoreStatus("down", f"{error}" or type(error).__name__))
             finally:
@@ -154,6 +155,7 @@ class RedisStore:
                 self._noted.clear()
                 with suppress(RedisError, OSError):
                     await client.aclose()
+            _heed_cancellation()
             await self._sleep(next(waits))
 
     async def _has_work(self) -> bool:
@@ -200,6 +202,14 @@ class RedisStore:
     def _key(self, switch: str) -> str:
         # The braces put all keys of one switch into one slot of a Redis Cluster.
         return f"{self._prefix}:{{{switch}}}:calls"
+
+
+def _heed_cancellation() -> None:
+    """End the task if that was asked for while redis-py wrote: it writes with `asyncio.wait_for`, which until Python
+    3.12 forgets a cancellation that comes as the writing ends (github.com/python/cpython/issues/86296)."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def connect_to(url: str) -> "Redis":

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -294,6 +295,31 @@ async def test_a_failure_of_callbridge_ends_the_store(server: FakeServer) -> Non
     store.rewrite("pbx")
     with pytest.raises(KeyError, match="pbx"):
         await store.run()
+
+
+@pytest.mark.parametrize("error", [None, RedisTimeout("Timeout reading")], ids=["answered", "failed"])
+async def test_it_ends_even_where_the_client_forgets_that_it_was_cancelled(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, error: RedisTimeout | None
+) -> None:
+    monkeypatch.setattr(store_module, "PING_AFTER", 0.0)
+    waiting, never = asyncio.Event(), asyncio.Event()
+
+    class Forgetful(Watched):
+        async def execute_command(self, *args: Any, **options: Any) -> Any:
+            if self.sent and args[0] == "PING" and not waiting.is_set():
+                waiting.set()
+                with suppress(asyncio.CancelledError):
+                    await never.wait()
+                if error is not None:
+                    raise error
+            return await super().execute_command(*args, **options)
+
+    async with keeping(lambda: Forgetful(server)) as kept, asyncio.timeout(20):
+        await waiting.wait()
+        assert kept.running is not None
+        kept.running.cancel()
+        await asyncio.wait([kept.running])
+        assert kept.running.cancelled()
 
 
 async def test_the_embedded_store_keeps_nothing_and_runs_on() -> None:
