@@ -156,6 +156,14 @@ async def test_what_was_asked_for_is_said(tmp_path: Path, request_: r.OnCall, sa
         for line in lines(b.audit.path):
             assert said.items() <= line.items()
             assert ("legs" in line) == ("legs" in said)
+            assert line.get("monitor_id") == getattr(request_, "monitor_id", None)
+
+
+async def test_the_id_of_a_placed_call_is_said_before_it_is_placed(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        wanted = r.Place("101", "102")
+        await b.desk.place(AGENT, wanted)
+        assert [line["call_id"] for line in lines(b.audit.path)] == [wanted.call_id] * 2
 
 
 async def test_keys_are_counted_and_never_written(tmp_path: Path) -> None:

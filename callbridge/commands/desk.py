@@ -73,7 +73,7 @@ class Desk:
         return f"<Desk {sum(self._under_way.values())} commands under way>"
 
     async def carry_out(self, asker: Asker, call_id: str, request: OnCall) -> str:
-        """Do to a call what was asked. Gives the id of the call, or of the monitor that it began.
+        """Do to a call what was asked. Gives the id of the call.
 
         Raises Refused; where it says CALL_NOT_FOUND the call may have ended lately.
         """
@@ -115,24 +115,22 @@ class Desk:
     async def _carry_out(self, asker: Asker, record: Record, request: OnCall) -> str:
         work = self._work(record.switch)
         fields = _described(asker, record, request)
-        async with self._audited(fields), self._counted(record.switch), self._turn(record, request):
+        async with self._audited(fields), self._counted(record.switch), self._turn(work, record, request):
             # Whoever came before may have changed everything.
             now = work.record(record.call_id)
             if now is None or asker.tenant not in (EVERY_TENANT, now.tenant):
                 raise Refused("CALL_ENDED", "the call ended meanwhile")
-            done = await request.carry_out(work, now)
-            if done != now.call_id:
-                fields["monitor_id"] = done
-        return done
+            await request.do(work, now)
+        return now.call_id
 
     async def _place(self, asker: Asker, tenant: str, request: Place) -> str:
         fields = {"token": asker.name, "address": asker.address, "tenant": tenant, **request.described()}
         async with self._audited(fields):
             work = await self._work_for(request.ext, tenant)
             async with self._counted(work.switch):
-                fields["switch"], fields["call_id"] = work.switch, (uuid := str(uuid4()))
-                await request.carry_out(work, tenant, uuid)
-                return uuid
+                fields["switch"] = work.switch
+                await request.do(work, tenant)
+                return request.call_id
 
     async def _work_for(self, extension: str, tenant: str) -> Work:
         """The switch at which the extension's phone is registered. Raises Refused."""
@@ -199,11 +197,22 @@ class Desk:
             self._under_way[switch] -= 1
 
     @asynccontextmanager
-    async def _turn(self, record: Record, request: Request) -> AsyncIterator[None]:
+    async def _turn(self, work: Work, record: Record, request: Request) -> AsyncIterator[None]:
         if not request.waits_its_turn:
             yield
             return
-        key = (record.switch, record.call_id)
+        async with self._turn_of(work.switch, record.call_id):
+            now = work.record(record.call_id)
+            if now is None or now.call_id == record.call_id:
+                yield
+                return
+            # It has become part of another call, which may be somebody else's turn.
+            async with self._turn_of(work.switch, now.call_id):
+                yield
+
+    @asynccontextmanager
+    async def _turn_of(self, switch: str, call_id: str) -> AsyncIterator[None]:
+        key = (switch, call_id)
         turn = self._turns.setdefault(key, _Turn())
         turn.wanted += 1
         try:

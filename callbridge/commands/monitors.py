@@ -9,7 +9,7 @@ import asyncio
 from typing import Final
 
 from callbridge.commands.legs import Wanted, extension_leg, find_leg, is_parked, main_leg
-from callbridge.commands.orders import EXTENSION, Kill, Originate, SetVariable, Watch
+from callbridge.commands.orders import EXTENSION, GetVariable, Kill, Originate, SetVariable, Watch
 from callbridge.commands.outcome import Refused
 from callbridge.commands.ring import State, ring
 from callbridge.commands.work import EFFECT_TIMEOUT, Work
@@ -78,7 +78,7 @@ async def change(work: Work, record: Record, monitor_id: str, mode: Mode) -> Non
     watched = find_leg(record, monitor.watches)
     stays = watched is not None and (mode != "whisper" or watched.kind == "extension")
     leg = _leg_for(record, mode, watched.side if watched is not None and stays else "")
-    await _set(work, monitor, leg.uuid, mode)
+    await _set(work, monitor, leg.uuid, mode, to_whisper="")
 
     def look() -> bool | None:
         now = _monitor(work, record.call_id, monitor.uuid)
@@ -117,16 +117,17 @@ async def move(work: Work, record: Record, ending: list[str], to: Leg) -> list[s
             # What it will do when it answers was said when it was called; it would watch a channel that is gone.
             await work.end([monitor.uuid])
             continue
-        mode = monitor.mode
+        mode, waits = monitor.mode, ""
         if mode == "whisper" and to.kind != "extension":
-            mode = "listen"
+            mode, waits = "listen", "true"
             to_whisper.append(monitor.uuid)
-        await _set(work, monitor, to.uuid, mode)
+        await _set(work, monitor, to.uuid, mode, to_whisper=waits)
     return to_whisper
 
 
 async def whisper_again(work: Work, supervisor: str, leg_uuid: str) -> None:
-    """Once an extension has answered the transferred call, let the supervisor whisper to it."""
+    """Once an extension has answered the transferred call, let the supervisor whisper to it; but not one that has been
+    told meanwhile how to go on."""
 
     def look() -> Leg | bool | None:
         record = work.record(leg_uuid)
@@ -137,11 +138,13 @@ async def whisper_again(work: Work, supervisor: str, leg_uuid: str) -> None:
     leg = await work.until(leg_uuid, look, work.settings.ring_seconds)
     record = work.record(leg_uuid)
     monitor = _monitor(work, leg_uuid, supervisor)
-    if isinstance(leg, Leg) and record is not None and monitor is not None and monitor.mode == "listen":
+    if not isinstance(leg, Leg) or record is None or monitor is None:
+        return
+    if await work.tell(GetVariable(supervisor, "callbridge_to_whisper")) == "true":
         await change(work, record, supervisor, "whisper")
 
 
-async def _set(work: Work, monitor: Monitor, target: str, mode: Mode) -> None:
+async def _set(work: Work, monitor: Monitor, target: str, mode: Mode, *, to_whisper: str) -> None:
     heard_a, heard_b = HEARD_BY[mode]
     tell, uuid = work.tell, monitor.uuid
     # Together, in this order on the one connection: nothing else of ours comes between.
@@ -149,6 +152,7 @@ async def _set(work: Work, monitor: Monitor, target: str, mode: Mode) -> None:
         tell(SetVariable(uuid, "eavesdrop_whisper_aleg", heard_a)),
         tell(SetVariable(uuid, "eavesdrop_whisper_bleg", heard_b)),
         tell(SetVariable(uuid, "callbridge_watches", target)),
+        tell(SetVariable(uuid, "callbridge_to_whisper", to_whisper)),
     )
     await tell(Watch(uuid, target))
 

@@ -84,7 +84,7 @@ class GetVariable(Order, frozen=True):
     acts = False
     name = "uuid_getvar"
     uuid: str
-    variable: Literal["originate_disposition"]
+    variable: Literal["originate_disposition", "callbridge_to_whisper"]
 
     def line(self) -> str:
         return f"uuid_getvar {_uuid(self.uuid)} {_checked(VARIABLE, 'a variable', self.variable)}"
@@ -102,6 +102,7 @@ class SetVariable(Order, frozen=True):
         "eavesdrop_whisper_aleg",
         "eavesdrop_whisper_bleg",
         "callbridge_watches",
+        "callbridge_to_whisper",
     ]
     value: str
 

@@ -12,6 +12,10 @@ from callbridge.commands.work import Work
 from callbridge.records import Mode, Record
 
 
+def _new_id() -> str:
+    return str(uuid4())
+
+
 class Request(msgspec.Struct, frozen=True, tag_field="command"):
     """One thing asked for. `waits_its_turn`: whether it must not begin while another command is under way."""
 
@@ -24,11 +28,6 @@ class Request(msgspec.Struct, frozen=True, tag_field="command"):
 
 class OnCall(Request, frozen=True):
     """Something to be done to a call."""
-
-    async def carry_out(self, work: Work, record: Record) -> str:
-        """Do it; gives the id of the call, or of the monitor that has begun. Raises Refused."""
-        await self.do(work, record)
-        return record.call_id
 
     async def do(self, work: Work, record: Record) -> None:
         """Do it. Raises Refused."""
@@ -55,18 +54,17 @@ class Park(OnCall, frozen=True, tag="park"):
 
 
 class Monitor(OnCall, frozen=True, tag="monitor"):
-    """See `monitors.start`."""
+    """See `monitors.start`. `monitor_id`: what the monitor is to be called."""
 
     waits_its_turn = False
     mode: Mode
     ext: str
     legs: Wanted = ""
     wait: bool = False
+    monitor_id: str = msgspec.field(default_factory=_new_id)
 
-    async def carry_out(self, work: Work, record: Record) -> str:
-        uuid = str(uuid4())
-        await monitors.start(work, record, self.mode, self.ext, self.legs, uuid, self.wait)
-        return uuid
+    async def do(self, work: Work, record: Record) -> None:
+        await monitors.start(work, record, self.mode, self.ext, self.legs, self.monitor_id, self.wait)
 
 
 class ChangeMonitor(OnCall, frozen=True, tag="change_monitor"):
@@ -143,12 +141,13 @@ class RecordCall(OnCall, frozen=True, tag="record"):
 
 
 class Place(Request, frozen=True, tag="call"):
-    """See `click.place`."""
+    """See `click.place`. `call_id`: what the call is to be called."""
 
     ext: str
     destination: str
     wait: bool = False
+    call_id: str = msgspec.field(default_factory=_new_id)
 
-    async def carry_out(self, work: Work, tenant: str, uuid: str) -> None:
-        """Place the call as channel `uuid`. Raises Refused."""
-        await click.place(work, tenant, self.ext, self.destination, uuid, self.wait)
+    async def do(self, work: Work, tenant: str) -> None:
+        """Place the call. Raises Refused."""
+        await click.place(work, tenant, self.ext, self.destination, self.call_id, self.wait)

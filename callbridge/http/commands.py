@@ -8,7 +8,7 @@ from aiohttp import web
 
 from callbridge.commands.desk import Asker, Desk
 from callbridge.commands.outcome import Code, Refused
-from callbridge.commands.requests import Request
+from callbridge.commands.requests import Monitor, Request
 from callbridge.http.auth import Caller
 from callbridge.http.bodies import COMMANDS, MODES, Body, read_place
 from callbridge.http.calls import no_such_call
@@ -54,18 +54,19 @@ class Commands:
     async def command(self, request: web.Request, caller: Caller) -> web.Response:
         """POST /v1/call/{call_id}/COMMAND"""
         call_id, name = request.match_info["call_id"], request.match_info["command"]
-        monitors = name in MODES
-        wanted = await read(request, lambda body, wait: COMMANDS[name](body, wait), may_wait=monitors)
+        wanted = await read(request, lambda body, wait: COMMANDS[name](body, wait), may_wait=name in MODES)
 
         async def work() -> Answer:
             record = self._mirror.find(call_id, caller.tenant)
             if record is None:
                 raise no_such_call(self._mirror, call_id, caller.tenant, self._clock())
-            done = await carried_out(self._desk.carry_out(asker(request, caller), call_id, wanted))
+            await carried_out(self._desk.carry_out(asker(request, caller), call_id, wanted))
             body = {"status": "success", "call_id": record.call_id}
             if (extension := getattr(wanted, "ext", None)) is not None:
                 body["ext"] = extension
-            return success(body, {"Location": f"/v1/monitor/{done}"} if monitors else {})
+            return success(
+                body, {"Location": f"/v1/monitor/{wanted.monitor_id}"} if isinstance(wanted, Monitor) else {}
+            )
 
         return await self._once(request, caller, work)
 

@@ -170,7 +170,8 @@ class Calls:
         return "error/user_not_registered" if extension == NO_PHONE else f"sofia/internal/sip:{extension}@192.0.2.7"
 
     def uuid_getvar(self, line: str) -> str:
-        return "_undef_"
+        _, uuid, name = line.split(" ")
+        return self._variables.get((uuid, name)) or "_undef_"
 
     # What it does.
 
@@ -261,6 +262,12 @@ class Calls:
         now = self.of(uuid)
         legs = [msgspec.structs.replace(leg, **changes) if leg.uuid == uuid else leg for leg in now.legs]
         self.show(now, legs=tuple(legs), state=changes.get("state", now.state))
+
+    def join(self, younger: str, older: str) -> None:
+        """Two calls become the older one."""
+        joined, now = self.of(younger), self.of(older)
+        now = msgspec.structs.replace(now, legs=now.legs + joined.legs, ids=(*now.ids, younger, *joined.ids))
+        self.mirror.apply("pbx", [now], [younger], (), 0.0)
 
     def drop(self, uuid: str, cause: str = "NORMAL_CLEARING") -> None:
         """A leg ends; with the last one the call does."""

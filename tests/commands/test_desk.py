@@ -265,6 +265,18 @@ async def test_monitors_move_to_the_leg_that_stays_before_the_other_one_ends(tmp
         await until(lambda: b.calls.of(CALL).monitors[0].mode == "whisper")
 
 
+async def test_a_whisperer_who_chose_to_listen_while_the_call_was_transferred_goes_on_listening(tmp_path: Path) -> None:
+    async with bench(tmp_path, talking(monitors=(watching("whisper"),))) as b:
+        await carry_out(b, r.Transfer("102", "bleg"))
+        await b.desk.change_monitor(AGENT, r.ChangeMonitor(SUPERVISOR, "listen"))
+        b.calls.change_leg(ARRIVED, callstate="ACTIVE", answered=True)
+        await b.told("uuid_getvar")
+        # One more, which would come behind a whisper.
+        await carry_out(b, r.Mute(True, "aleg"))
+        assert len(b.switch.told("uuid_transfer")) == 3
+        assert b.calls.of(CALL).monitors[0].mode == "listen"
+
+
 # Taking turns.
 
 
@@ -281,6 +293,29 @@ async def test_two_commands_on_one_call_take_turns_and_hang_ups_wait_for_nobody(
         assert (await refused(wait_for(first))).code == "CALL_ENDED"
         assert (await refused(wait_for(second))).code == "CALL_ENDED"
         assert not b.switch.told("uuid_audio")
+
+
+async def test_a_call_that_became_part_of_another_takes_its_turn_there(tmp_path: Path) -> None:
+    older = talking(call_id="older", ids=(), legs=(leg("older", "aleg", "103"),))
+    async with bench(tmp_path, talking(), older) as b:
+        b.calls.arrives = False
+        first = asyncio.ensure_future(carry_out(b, TRANSFER))
+        muted: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        b.switch.answers["uuid_audio"] = lambda _: muted
+        elsewhere = asyncio.ensure_future(carry_out(b, r.Mute(True, "aleg"), call_id="older"))
+        await b.told("uuid_audio")
+        await b.told("uuid_kill")
+        third = asyncio.ensure_future(carry_out(b, r.Dtmf("aleg", "1")))
+        await asyncio.sleep(0)
+        b.calls.join(CALL, "older")
+        b.calls.drop(CALL)
+        await refused(wait_for(first))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not b.switch.told("uuid_send_dtmf"), "the call that it is part of now is being muted"
+        muted.set_result("+OK")
+        assert await wait_for(elsewhere) == "older"
+        assert await wait_for(third) == "older"
 
 
 async def test_commands_on_different_calls_do_not_wait_for_each_other(tmp_path: Path) -> None:
@@ -318,7 +353,7 @@ async def test_too_many_commands_at_once_are_told_to_come_again(
         waits: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         b.switch.says("uuid_audio", waits, "+OK")
         busy = [asyncio.ensure_future(carry_out(b, r.Mute(True, "aleg"))) for _ in range(2)]
-        await b.told("uuid_audio")
+        await until(lambda: repr(b.desk) == "<Desk 2 commands under way>")
         # Also one that would not wait for its turn.
         for request_ in (r.Mute(True, "aleg"), r.HangUp("NORMAL_CLEARING")):
             refusal = await refused(carry_out(b, request_))

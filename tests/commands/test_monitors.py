@@ -31,7 +31,9 @@ HEARD = {"listen": ("false", "false"), "whisper": ("false", "true"), "barge": ("
 
 
 async def start(b: Bench, mode: Mode = "listen", legs: Any = "", wait: bool = False, ext: str = "104") -> str:
-    return await b.desk.carry_out(AGENT, CALL, r.Monitor(mode, ext, legs, wait))
+    wanted = r.Monitor(mode, ext, legs, wait)
+    await b.desk.carry_out(AGENT, CALL, wanted)
+    return wanted.monitor_id
 
 
 async def change(b: Bench, mode: Mode, monitor_id: str = SUPERVISOR) -> str:
@@ -267,6 +269,7 @@ async def test_a_monitor_is_changed(tmp_path: Path, before: Mode, mode: Mode) ->
             f"uuid_setvar {SUPERVISOR} eavesdrop_whisper_aleg {aleg}",
             f"uuid_setvar {SUPERVISOR} eavesdrop_whisper_bleg {bleg}",
             f"uuid_setvar {SUPERVISOR} callbridge_watches {CALL}",
+            f"uuid_setvar {SUPERVISOR} callbridge_to_whisper",
             f"uuid_transfer {SUPERVISOR} eavesdrop:{CALL} inline",
         ]
         assert b.calls.of(CALL).monitors[0].mode == mode

@@ -139,6 +139,7 @@ def hears(aleg: str, bleg: str, leg: str) -> list[str]:
         f"api uuid_setvar {SUPERVISOR} eavesdrop_whisper_aleg {aleg}",
         f"api uuid_setvar {SUPERVISOR} eavesdrop_whisper_bleg {bleg}",
         f"api uuid_setvar {SUPERVISOR} callbridge_watches {leg}",
+        f"api uuid_setvar {SUPERVISOR} callbridge_to_whisper",
         f"api uuid_transfer {SUPERVISOR} eavesdrop:{leg} inline",
     ]
 
