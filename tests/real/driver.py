@@ -142,6 +142,12 @@ class Rig:
         rows = json.loads(await self.phones.api("show channels as json")).get("rows", [])
         return str(next(row["uuid"] for row in rows if row["dest"] == extension and row["direction"] == "inbound"))
 
+    async def caller(self) -> str:
+        """The channel, on `phones`, of the only phone that has called."""
+        rows = json.loads(await self.phones.api("show channels as json")).get("rows", [])
+        (uuid,) = [str(row["uuid"]) for row in rows if row["direction"] == "outbound"]
+        return uuid
+
     async def keys(self, phone: str, number: int) -> asyncio.Task[str]:
         """Waits from now on for keys that come to a phone."""
         console = await Console.open(self.phones.port)
