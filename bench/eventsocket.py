@@ -11,6 +11,11 @@ from tests.recorded import load
 CORE_UUID: Final = "5be80f33-27f0-453f-8675-d1a21799003c"
 """Of the switch that was recorded: events of another one would be another run."""
 _CREATE: Final = re.compile(rb"Event-Name\"?: ?\"?CHANNEL_CREATE")
+_ANSWERS: Final = {
+    "global_getvar": CORE_UUID,
+    "user_exists": "true",
+    "sofia_contact": "sofia/internal/sip:108@127.0.0.1:5060",
+}
 _NOBODY: Final = b"\n0 total.\n"
 
 
@@ -39,6 +44,20 @@ class Played:
         uuid = f"{number:08x}-0000-4000-8000-000000000000"
         return uuid, self.frames[first].replace(self.calls[0].encode(), uuid.encode())
 
+    def talking(self, number: int) -> tuple[str, bytes]:
+        """One more call whose legs talk: its id, and the frames that say so."""
+        caller = self.calls[0]
+        called = next(uuid for index, uuid in sorted(self.created.items()) if uuid != caller)
+        frames = []
+        for frame in self.frames:
+            if caller.encode() in frame or called.encode() in frame:
+                frames.append(frame)
+                if b'"Event-Name":"CHANNEL_BRIDGE"' in frame[:400]:
+                    break
+        uuid = f"{number:08x}-0000-4000-9000-000000000000"
+        text = b"".join(frames).replace(caller.encode(), uuid.encode())
+        return uuid, text.replace(called.encode(), f"{number:08x}-0000-4000-a000-000000000000".encode())
+
 
 class EventSocket:
     """The server, in threads. It plays to whoever has subscribed to the events of channels."""
@@ -46,6 +65,8 @@ class EventSocket:
     def __init__(self) -> None:
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
+        self.originates = 0
+        """Phones that were to be rung. They ring, and that is never answered."""
         self._listener: socket.socket | None = None
         self._subscribed = threading.Event()
         self._open: list[socket.socket] = [self._server]
@@ -89,11 +110,14 @@ class EventSocket:
         line, *headers = command.split("\n")
         word, _, rest = line.partition(" ")
         if word == "api":
-            text = {"global_getvar core_uuid": CORE_UUID}.get(rest, "-ERR no reply\n").encode()
+            text = _ANSWERS.get(rest.partition(" ")[0], "-ERR no reply\n").encode()
             connection.sendall(b"Content-Type: api/response\nContent-Length: %d\n\n%b" % (len(text), text))
         elif word == "bgapi":
             job = headers[0].partition(": ")[2].encode()
             connection.sendall(b"Content-Type: command/reply\nReply-Text: +OK Job-UUID: %b\n\n" % job)
+            if rest.startswith("originate "):
+                self.originates += 1
+                return
             event = b"Event-Name: BACKGROUND_JOB\nJob-UUID: %b\nContent-Length: %d\n\n" % (job, len(_NOBODY)) + _NOBODY
             connection.sendall(b"Content-Length: %d\nContent-Type: text/event-plain\n\n%b" % (len(event), event))
         else:

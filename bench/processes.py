@@ -31,7 +31,7 @@ events = "{events}"
 [[token]]
 name = "bench"
 sha256 = "{digest}"
-scopes = ["read"]
+scopes = ["read", "monitor"]
 """
 
 
