@@ -178,13 +178,15 @@ class Mirror:
         """The calls of a tenant; of all with EVERY_TENANT."""
         return self._listings.get(tenant, _EMPTY)
 
-    def find(self, call_id: str, tenant: str | None) -> Record | None:
-        """The live call that this id, one of its legs' or an earlier one finds; only the tenant's own."""
-        for switch, entries in self._entries.items():
-            entry = entries.get(call_id) or self._aliases[switch].get(call_id)
-            if entry is not None and tenant in (EVERY_TENANT, entry.record.tenant):
-                return entry.record
-        return None
+    def find(self, call_id: str, tenant: str | None, switch: str | None = None) -> Record | None:
+        """The live call that this id, one of its legs' or an earlier one finds; only the tenant's own. Where several
+        switches have one, that of `switch`, or of any."""
+        return next((call for call in self.find_all(call_id, tenant) if switch in (None, call.switch)), None)
+
+    def find_all(self, call_id: str, tenant: str | None) -> list[Record]:
+        """As `find`, of every switch: a channel that another switch took over has its uuid on both for a while."""
+        found = (self.find_on(switch, call_id) for switch in self._entries)
+        return [record for record in found if record is not None and tenant in (EVERY_TENANT, record.tenant)]
 
     def find_on(self, switch: str, call_id: str) -> Record | None:
         """The live call of that switch which this id finds, whosever it is."""

@@ -72,12 +72,12 @@ class Desk:
     def __repr__(self) -> str:
         return f"<Desk {sum(self._under_way.values())} commands under way>"
 
-    async def carry_out(self, asker: Asker, call_id: str, request: OnCall) -> str:
-        """Do to a call what was asked. Gives the id of the call.
+    async def carry_out(self, asker: Asker, call_id: str, request: OnCall, switch: str | None = None) -> str:
+        """Do to a call (of that switch, where several have one of this id) what was asked. Gives the id of the call.
 
         Raises Refused; where it says CALL_NOT_FOUND the call may have ended lately.
         """
-        record = self._find(asker, call_id)
+        record = self._find(asker, call_id, switch)
         return await self._see_through(self._carry_out(asker, record, request))
 
     async def place(self, asker: Asker, request: Place) -> str:
@@ -106,8 +106,8 @@ class Desk:
 
     # How it is done.
 
-    def _find(self, asker: Asker, call_id: str) -> Record:
-        record = self.mirror.find(call_id, asker.tenant)
+    def _find(self, asker: Asker, call_id: str, switch: str | None) -> Record:
+        record = self.mirror.find(call_id, asker.tenant, switch)
         if record is None:
             raise Refused("CALL_NOT_FOUND", "there is no live call of this id; GET /v1/call lists them")
         return record

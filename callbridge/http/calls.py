@@ -9,9 +9,10 @@ import msgspec
 from aiohttp import web
 
 from callbridge.http.auth import Caller
-from callbridge.http.failures import JSON, Failure
+from callbridge.http.failures import JSON, Failure, invalid_parameter
 from callbridge.http.query import Query, answer, count, full, parse
 from callbridge.mirror import Mirror
+from callbridge.records import Record
 
 AGE_HEADER: Final = "Callbridge-Age"
 """Seconds since the switch asked for that has been silent longest last spoke: how old the oldest data can be."""
@@ -60,12 +61,12 @@ class Calls:
 
     async def one(self, request: web.Request, caller: Caller) -> web.Response:
         """GET /v1/call/{call_id}"""
-        call_id = request.match_info["call_id"]
-        record = self._mirror.find(call_id, caller.tenant)
-        if record is not None:
-            body = msgspec.json.encode({"data": full(record, self._wall_clock())})
-            return web.Response(body=body, content_type=JSON, headers=self._headers((record.switch,)))
-        raise no_such_call(self._mirror, call_id, caller.tenant, self._clock())
+        for name in request.query:
+            if name != "switch":
+                raise invalid_parameter(name[:40], "there is no such parameter; there is switch")
+        record = find_call(self._mirror, request, caller, self._clock())
+        body = msgspec.json.encode({"data": full(record, self._wall_clock())})
+        return web.Response(body=body, content_type=JSON, headers=self._headers((record.switch,)))
 
     def _complete(self, query: Query) -> bool:
         """Whether every switch asked for is live; one that is not known is not."""
@@ -87,7 +88,21 @@ class Calls:
         return headers
 
 
-def no_such_call(mirror: Mirror, call_id: str, tenant: str | None, now: float) -> Failure:
+def find_call(mirror: Mirror, request: web.Request, caller: Caller, now: float) -> Record:
+    """The live call of the path and, with `?switch=`, of that switch. Raises Failure: 404, 410 with its end, or 400
+    where several switches have one: nothing is done to the wrong call."""
+    call_id, named = request.match_info["call_id"], request.query.getall("switch", ())
+    found = mirror.find_all(call_id, caller.tenant)
+    found = [record for record in found if all(record.switch == name for name in named)]
+    if not found:
+        raise _no_such_call(mirror, call_id, caller.tenant, now)
+    if len(found) > 1:
+        names = ", ".join(record.switch for record in found)
+        raise invalid_parameter("switch", f"must say whose call is meant: {names} each have one of this id")
+    return found[0]
+
+
+def _no_such_call(mirror: Mirror, call_id: str, tenant: str | None, now: float) -> Failure:
     """What to say of an id that finds no live call: 410 with its end, or 404."""
     ended = mirror.find_ended(call_id, tenant, now)
     if ended is None:

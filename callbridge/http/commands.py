@@ -11,7 +11,7 @@ from callbridge.commands.outcome import Code, Refused
 from callbridge.commands.requests import Monitor, Request
 from callbridge.http.auth import Caller
 from callbridge.http.bodies import COMMANDS, MODES, Body, read_place
-from callbridge.http.calls import no_such_call
+from callbridge.http.calls import find_call
 from callbridge.http.failures import Answer, Failure, invalid_parameter
 from callbridge.http.idempotency import Idempotency
 from callbridge.mirror import Mirror
@@ -57,10 +57,8 @@ class Commands:
         wanted = await read(request, lambda body, wait: COMMANDS[name](body, wait), may_wait=name in MODES)
 
         async def work() -> Answer:
-            record = self._mirror.find(call_id, caller.tenant)
-            if record is None:
-                raise no_such_call(self._mirror, call_id, caller.tenant, self._clock())
-            await carried_out(self._desk.carry_out(asker(request, caller), call_id, wanted))
+            record = find_call(self._mirror, request, caller, self._clock())
+            await carried_out(self._desk.carry_out(asker(request, caller), call_id, wanted, record.switch))
             body = {"status": "success", "call_id": record.call_id}
             if (extension := getattr(wanted, "ext", None)) is not None:
                 body["ext"] = extension
@@ -86,15 +84,16 @@ class Commands:
 
 async def read(request: web.Request, reader: Callable[[Body, bool], R], *, may_wait: bool = False) -> R:
     """What is asked for, read from the body (and `?wait=answer`) by `reader`. Raises Failure 400, 413."""
-    wait = False
-    for name, value in request.query.items():
-        if not may_wait or name != "wait":
-            raise invalid_parameter(name[:40], "there is no such parameter" + ("; there is wait" if may_wait else ""))
-        if value != "answer":
-            raise invalid_parameter(name, "can only be `answer`")
-        wait = True
+    known = [*(("switch",) if "call_id" in request.match_info else ()), *(("wait",) if may_wait else ())]
+    for name in request.query:
+        if name not in known:
+            there_is = f"; there is {' and '.join(known)}" if known else ""
+            raise invalid_parameter(name[:40], f"there is no such parameter{there_is}")
+    wait = request.query.getall("wait", ())
+    if any(value != "answer" for value in wait):
+        raise invalid_parameter("wait", "can only be `answer`")
     body = await Body.read(request)
-    wanted = reader(body, wait)
+    wanted = reader(body, bool(wait))
     body.end()
     return wanted
 

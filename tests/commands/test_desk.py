@@ -300,20 +300,18 @@ async def test_a_call_that_became_part_of_another_takes_its_turn_there(tmp_path:
     async with bench(tmp_path, talking(), older) as b:
         b.calls.arrives = False
         first = asyncio.ensure_future(carry_out(b, TRANSFER))
-        muted: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        b.switch.answers["uuid_audio"] = lambda _: muted
-        elsewhere = asyncio.ensure_future(carry_out(b, r.Mute(True, "aleg"), call_id="older"))
-        await b.told("uuid_audio")
         await b.told("uuid_kill")
+        b.switch.says("uuid_park", "+OK")
+        elsewhere = asyncio.ensure_future(carry_out(b, r.Park("aleg"), call_id="older"))
+        await b.told("uuid_park")
         third = asyncio.ensure_future(carry_out(b, r.Dtmf("aleg", "1")))
         await asyncio.sleep(0)
         b.calls.join(CALL, "older")
         b.calls.drop(CALL)
         await refused(wait_for(first))
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert not b.switch.told("uuid_send_dtmf"), "the call that it is part of now is being muted"
-        muted.set_result("+OK")
+        await until(lambda: b.desk._turns["pbx", "older"].wanted == 2)
+        assert not b.switch.told("uuid_send_dtmf"), "the call that it is part of now is being parked"
+        b.calls.change_leg("older", state="CS_PARK")
         assert await wait_for(elsewhere) == "older"
         assert await wait_for(third) == "older"
 

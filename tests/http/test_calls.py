@@ -232,6 +232,23 @@ async def test_one_call_is_told_with_every_field() -> None:
         assert answer.headers["Cache-Control"] == "private, no-cache"
 
 
+async def test_of_one_id_on_two_switches_each_call_can_be_had() -> None:
+    mirror = live(filled(record(SAMPLE_ID, tenant="a.example")))
+    mirror.apply("far", [record("elsewhere", switch="far", ids=(SAMPLE_ID,), tenant="b.example")], (), (), NOW)
+    async with serving(mirror) as api:
+        answer = await api.get(f"/v1/call/{SAMPLE_ID}")
+        message = "switch: must say whose call is meant: pbx, far each have one of this id"
+        answer.fails(400, "INVALID_PARAMETER", message, parameter="switch")
+        assert (await api.get(f"/v1/call/{SAMPLE_ID}?switch=far")).data["call_id"] == "elsewhere"
+        assert (await api.get(f"/v1/call/{SAMPLE_ID}?switch=pbx")).data["call_id"] == SAMPLE_ID
+        assert (await api.get(f"/v1/call/{SAMPLE_ID}?switch=near")).status == 404
+        (await api.get(f"/v1/call/{SAMPLE_ID}?fields=legs")).fails(
+            400, "INVALID_PARAMETER", "fields: there is no such parameter; there is switch", parameter="fields"
+        )
+        # Nobody learns of another tenant's call.
+        assert (await api.get(f"/v1/call/{SAMPLE_ID}", OF_A)).data["call_id"] == SAMPLE_ID
+
+
 async def test_what_is_not_known_of_a_call_is_null_empty_or_zero() -> None:
     async with serving(live(filled(record(SAMPLE_ID, tenant=None)))) as api:
         data = (await api.get(f"/v1/call/{SAMPLE_ID}")).data

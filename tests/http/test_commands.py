@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -232,9 +233,9 @@ async def test_each_mistake_names_the_field_and_the_way_out(
         (f"{path('listen')}?wait=ring", "wait", "wait: can only be `answer`"),
         (f"{path('listen')}?wait=", "wait", "wait: can only be `answer`"),
         (f"{path('listen')}?wait=answer&wait=ring", "wait", "wait: can only be `answer`"),
-        (f"{path('listen')}?legs=aleg", "legs", "legs: there is no such parameter; there is wait"),
-        (f"{path('transfer')}?wait=answer", "wait", "wait: there is no such parameter"),
-        (f"{path('park')}?legs=aleg", "legs", "legs: there is no such parameter"),
+        (f"{path('listen')}?legs=aleg", "legs", "legs: there is no such parameter; there is switch and wait"),
+        (f"{path('transfer')}?wait=answer", "wait", "wait: there is no such parameter; there is switch"),
+        (f"{path('park')}?legs=aleg", "legs", "legs: there is no such parameter; there is switch"),
         ("/v1/call?limit=1", "limit", "limit: there is no such parameter; there is wait"),
         ("/v1/call?%ff=1", "\ufffd", "\ufffd: there is no such parameter; there is wait"),
     ],
@@ -244,6 +245,19 @@ async def test_a_parameter_that_there_is_not(tmp_path: Path, asked: str, paramet
         answer = await api.ask("POST", asked, {"ext": "104"})
         answer.fails(400, "INVALID_PARAMETER", message, parameter=parameter)
         assert not b.switch.received
+
+
+async def test_a_command_is_for_the_call_of_the_switch_that_is_named(tmp_path: Path) -> None:
+    async with commanding(tmp_path) as (b, api):
+        b.mirror.apply("standby", [msgspec.structs.replace(b.calls.of(CALL), switch="standby")], (), (), 0.0)
+        answer = await api.ask("POST", path("mute"), {"legs": "aleg"})
+        message = "switch: must say whose call is meant: pbx, standby each have one of this id"
+        answer.fails(400, "INVALID_PARAMETER", message, parameter="switch")
+        assert not b.switch.received
+        assert (await api.ask("POST", f"{path('mute')}?switch=pbx", {"legs": "aleg"})).status == 200
+        assert b.switch.told("uuid_audio") == [f"uuid_audio {CALL} start read mute -1"]
+        answer = await api.ask("POST", f"{path('mute')}?switch=nowhere", {"legs": "aleg"})
+        assert (answer.status, answer.json["error"]) == (404, "CALL_NOT_FOUND")
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
