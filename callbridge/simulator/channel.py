@@ -297,7 +297,7 @@ class Channel:
             if written is None:
                 values = {name: writer.value(value) for name, value in self._parameters.items()}
                 written = self._written[form] = values
-            blocks.append(self._variables.text(form, written))
+            blocks.append("".join(self._variables.pieces(form, written)))
             if self.extra:
                 blocks.append(writer.block([(f"variable_{name}", value) for name, value in self.extra.items()]))
         return blocks
