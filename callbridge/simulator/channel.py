@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
-from callbridge.simulator.forms import FORMS, Pairs
-from callbridge.simulator.profile import Profile
+from callbridge.simulator.forms import FORMS
+from callbridge.simulator.profile import OtherLeg, Profile
 from callbridge.simulator.timeline import FOREVER, Task
 from callbridge.simulator.variables import NONE, Change, learned, unset, without
 
@@ -47,12 +47,18 @@ _STORY: Final = frozenset(f"CHANNEL_{name}" for name in ("BRIDGE", "EXECUTE", "E
 _NO_TIMES: Final[Mapping[str, int]] = MappingProxyType({})
 
 _PARAMETERS_OF_TIMES: Final = {
-    "created": "Channel-Created",
-    "answered": "Channel-Answered",
-    "progress": "Channel-Progress",
-    "bridged": "Channel-Bridged",
-    "hangup": "Channel-Hangup",
+    "Channel-Created": "created",
+    "Channel-Answered": "answered",
+    "Channel-Progress": "progress",
+    "Channel-Bridged": "bridged",
+    "Channel-Hangup": "hangup",
 }
+
+_CODEC: Final = tuple(
+    (f"Channel-{way}-Codec-{what}", value)
+    for way in ("Read", "Write")
+    for what, value in (("Name", "PCMU"), ("Rate", "8000"), ("Bit-Rate", "64000"))
+)
 
 
 def stamp(us: int) -> str:
@@ -67,10 +73,9 @@ def _stamp(seconds: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _state_block(form: str, state: str, callstate: str, number: int) -> str:
-    """The headers that change most often, with what joins them to those after them."""
-    writer = FORMS[form]
+    """The headers that change most often."""
     pairs = (("Channel-State", f"CS_{state}"), ("Channel-Call-State", callstate), ("Channel-State-Number", str(number)))
-    return writer.block(pairs) + writer.joint
+    return FORMS[form].block(pairs)
 
 
 class Parties(msgspec.Struct, frozen=True, gc=False):
@@ -98,7 +103,8 @@ _NO_HABITS: Final = Habits()
 
 
 class Channel:
-    """One leg. `leg` names what it was learned from: `outbound.a` is the caller of an outbound call.
+    """One leg. `leg` names what it was learned from: `outbound.a` is the caller of an outbound call. It keeps `profile`
+    and `parameters` for itself.
 
     `state` is the state in which its thread runs, `number` that of the state it is to be in: as in the switch, a
     command sets the second, and the thread follows when it comes to it.
@@ -106,12 +112,12 @@ class Channel:
 
     __slots__ = (
         "_basics",
-        "_blocks",
         "_leg",
         "_others",
         "_parameters",
         "_seen",
         "_variables",
+        "_when",
         "_who",
         "_written",
         "actions",
@@ -145,9 +151,7 @@ class Channel:
         "who",
     )
 
-    def __init__(
-        self, uuid: str, leg: str, who: Parties, profile: Mapping[str, str], parameters: Mapping[str, str]
-    ) -> None:
+    def __init__(self, uuid: str, leg: str, who: Parties, profile: dict[str, str], parameters: dict[str, str]) -> None:
         self.uuid = self.call_uuid = uuid
         self.learned_from = leg
         self.who = who
@@ -161,7 +165,7 @@ class Channel:
         self.answer = "ringing"
         self.cause = ""
         self.codec = False
-        self.other: list[tuple[str, str]] = []
+        self.other: OtherLeg | None = None
         self.created_stamp = ""
         self.extra: dict[str, str] = {}
         """Variables of this channel alone. They win over the learned ones."""
@@ -189,10 +193,10 @@ class Channel:
         self._leg = learned()[leg]
         self._seen: dict[str, int] = {}
         self._variables = NONE
-        self._parameters = dict(parameters)
+        self._parameters = parameters
         self._written: dict[str, dict[str, str]] = {}
-        self._blocks: dict[str, str] = {}
         self._who: dict[str, str] = {}
+        self._when: dict[str, str] = {}
         self._others: dict[str, str] = {}
         self._basics: tuple[tuple[object, ...], str] = ((), "")
 
@@ -252,31 +256,26 @@ class Channel:
     def mark(self, what: str, us: int) -> None:
         """One of the profile's times."""
         self.profile.times[what] = us
-        self._blocks.clear()
-        for name, time in _PARAMETERS_OF_TIMES.items():
-            if time == what:
-                for unit, text in (("us", str(us)), ("s", str(us // 1_000_000)), ("stamp", stamp(us))):
-                    self.parameter(f"{name}_{unit}", text)
+        self._when.clear()
+        name = _PARAMETERS_OF_TIMES.get(what)
+        if name is not None:
+            for unit, text in (("us", str(us)), ("s", str(us // 1_000_000)), ("stamp", stamp(us))):
+                self.parameter(f"{name}_{unit}", text)
 
     def changed(self) -> None:
         """The caller profile has changed."""
-        self._blocks.clear()
         self._who.clear()
+        self._when.clear()
 
     def meet(self, kind: str, other: "Channel", times: Mapping[str, int] = _NO_TIMES) -> None:
         """From now on the other leg is `other`, its originator or its originatee, as it is now; `times` are what it
-        knows of that leg's. The logical direction is the originator's in both cases."""
-        pairs = dict(other.profile.as_other(times))
-        pairs.pop("Other-Leg-Transfer-Source", None)
-        pairs["Other-Leg-Logical-Direction"] = "inbound"
-        self.other = [("Other-Type", kind), *pairs.items()]
-        self._blocks.clear()
+        knows of that leg's."""
+        self.other = OtherLeg(kind, other.profile, times)
         self._others.clear()
 
     def part(self) -> None:
         """It has no other leg any more."""
-        self.other = []
-        self._blocks.clear()
+        self.other = None
         self._others.clear()
 
     def advance(self, event: str) -> None:
@@ -291,60 +290,51 @@ class Channel:
     def blocks(self, form: str, *, with_variables: bool) -> list[str]:
         """Its headers, written in that form."""
         writer = FORMS[form]
-        blocks = [self._basic(form), self._profile(form)]
+        blocks = [*self._basic(form), *self._profile(form)]
         if with_variables:
             written = self._written.get(form)
             if written is None:
                 values = {name: writer.value(value) for name, value in self._parameters.items()}
                 written = self._written[form] = values
-            blocks.append("".join(self._variables.pieces(form, written)))
+            blocks += self._variables.pieces(form, written)
             if self.extra:
-                blocks.append(writer.block([(f"variable_{name}", value) for name, value in self.extra.items()]))
+                blocks.append(writer.block(self.extra.items(), "variable_"))
         return blocks
 
-    def _profile(self, form: str) -> str:
+    def _profile(self, form: str) -> list[str]:
         """The headers of its caller profile and of its other leg. Those of times change most often."""
-        profile = self._blocks.get(form)
-        if profile is not None:
-            return profile
-        writer = FORMS[form]
-        parts = []
+        blocks: list[str] = []
         # Before CS_INIT a channel has no caller profile yet.
         if self.profile.times["Profile-Created"]:
-            who = self._who.get(form)
-            if who is None:
-                who = self._who[form] = writer.block(self.profile.who("Caller"))
-            parts = [who, self.profile.when(form)]
-        if self.other:
-            other = self._others.get(form)
-            if other is None:
-                other = self._others[form] = writer.block(self.other)
-            parts.append(other)
-        self._blocks[form] = profile = writer.joint.join(parts)
-        return profile
+            if form not in self._who:
+                self._who[form] = self.profile.who(form)
+            if form not in self._when:
+                self._when[form] = self.profile.when(form)
+            blocks += self._who[form], self._when[form]
+        if self.other is not None:
+            if form not in self._others:
+                self._others[form] = self.other.written(form)
+            blocks.append(self._others[form])
+        return blocks
 
-    def _basic(self, form: str) -> str:
+    def _basic(self, form: str) -> tuple[str, str]:
         """The headers of its state. They are the same for event after event but for the first three."""
         what = (form, self.presence_id, self.call_uuid, self.answer, self.cause, self.codec)
         if what != self._basics[0]:
             self._basics = what, FORMS[form].block(self._lasting())
-        return f"{_state_block(form, self.state, self.callstate, self.number)}{self._basics[1]}"
+        return _state_block(form, self.state, self.callstate, self.number), self._basics[1]
 
-    def _lasting(self) -> Pairs:
+    def _lasting(self) -> list[tuple[str, str]]:
         direction = "inbound" if self.inbound else "outbound"
-        yield "Channel-Name", self.name
-        yield "Unique-ID", self.uuid
-        yield "Call-Direction", direction
-        yield "Presence-Call-Direction", direction
-        yield "Channel-HIT-Dialplan", "true" if self.inbound else "false"
-        if self.presence_id:
-            yield "Channel-Presence-ID", self.presence_id
-        yield "Channel-Call-UUID", self.call_uuid
-        yield "Answer-State", self.answer
-        if self.cause:
-            yield "Hangup-Cause", self.cause
-        if self.codec:
-            for way in ("Read", "Write"):
-                yield f"Channel-{way}-Codec-Name", "PCMU"
-                yield f"Channel-{way}-Codec-Rate", "8000"
-                yield f"Channel-{way}-Codec-Bit-Rate", "64000"
+        return [
+            ("Channel-Name", self.name),
+            ("Unique-ID", self.uuid),
+            ("Call-Direction", direction),
+            ("Presence-Call-Direction", direction),
+            ("Channel-HIT-Dialplan", "true" if self.inbound else "false"),
+            *([("Channel-Presence-ID", self.presence_id)] if self.presence_id else ()),
+            ("Channel-Call-UUID", self.call_uuid),
+            ("Answer-State", self.answer),
+            *([("Hangup-Cause", self.cause)] if self.cause else ()),
+            *(_CODEC if self.codec else ()),
+        ]

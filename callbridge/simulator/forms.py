@@ -21,22 +21,16 @@ class Form(Protocol):
     """One of the two ways to write an event."""
 
     name: str
-    joint: str
-    """What stands between two blocks."""
 
     def value(self, text: str) -> str:
         """A value as it stands on the wire."""
 
-    def block(self, pairs: Pairs) -> str:
-        """Some headers."""
+    def block(self, pairs: Pairs, prefix: str = "") -> str:
+        """Some headers; `prefix` is what their names begin with."""
 
     def event(self, blocks: list[str], body: str) -> bytes:
-        """A whole event, as the body of a frame."""
-
-
-@lru_cache(maxsize=65536)
-def _json_value(text: str) -> str:
-    return encode_basestring(text)[1:-1]
+        """A whole event, as the body of a frame. Its first block begins with its first header; the others may be
+        pieces of any length."""
 
 
 @lru_cache(maxsize=65536)
@@ -55,30 +49,30 @@ class JsonForm:
     """event-json."""
 
     name = "json"
-    joint = ","
-    value = staticmethod(_json_value)
 
-    def block(self, pairs: Pairs) -> str:
-        """`"Name":"value","Name":"value"`"""
-        return ",".join([f'"{name}":"{_json_value(value)}"' for name, value in pairs])
+    def value(self, text: str) -> str:
+        """Without the quotes."""
+        return encode_basestring(text)[1:-1]
+
+    def block(self, pairs: Pairs, prefix: str = "") -> str:
+        """`,"Name":"value","Name":"value"`: what comes before is another header, or else `event` takes the comma."""
+        return "".join([f',"{prefix}{name}":{encode_basestring(value)}' for name, value in pairs])
 
     def event(self, blocks: list[str], body: str) -> bytes:
         """One JSON object; a body of the event is in `_body`."""
-        if body:
-            blocks = [*blocks, self.block([("Content-Length", str(len(body.encode()))), ("_body", body)])]
-        return f"{{{','.join([block for block in blocks if block])}}}".encode()
+        end = self.block([("Content-Length", str(len(body.encode()))), ("_body", body)]) if body else ""
+        return "".join(["{", blocks[0][1:], *blocks[1:], end, "}"]).encode()
 
 
 class PlainForm:
     """event-plain."""
 
     name = "plain"
-    joint = ""
     value = staticmethod(_plain_value)
 
-    def block(self, pairs: Pairs) -> str:
+    def block(self, pairs: Pairs, prefix: str = "") -> str:
         """`Name: value` lines."""
-        return "".join([f"{name}: {_plain_value(value)}\n" for name, value in pairs])
+        return "".join([f"{prefix}{name}: {_plain_value(value)}\n" for name, value in pairs])
 
     def event(self, blocks: list[str], body: str) -> bytes:
         """Lines, an empty one, and a body of the event after it."""

@@ -14,8 +14,12 @@ SETUP: Final = 0.02
 """Seconds between the switch's own steps: one step of its clock, and one frame of media, after which a thread that
 bridges, rings or waits sees what a command has set."""
 
-_TIMES: Final = ("created", "answered", "progress", "bridged", "hangup")
-"""What need not have happened to a leg yet."""
+_NOT_YET: Final = {
+    f"{time}_{unit}": "0"
+    for time in ("created", "answered", "progress", "bridged", "hangup")
+    for unit in ("us", "s", "stamp")
+}
+"""The parameters of what need not have happened to a leg yet."""
 
 
 class Legs:
@@ -45,7 +49,7 @@ class Legs:
             "sip_id": uuid[::-1],
             "duration": "0",
             "billsec": "0",
-            **{f"{time}_{unit}": "0" for time in _TIMES for unit in ("us", "s", "stamp")},
+            **_NOT_YET,
         }
         channel = Channel(uuid, leg, who, profile, parameters)
         self.switch.channels[uuid] = channel

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
-from callbridge.simulator.forms import FORMS, Pairs
+from callbridge.simulator.forms import FORMS
 
 TIMES: Final = (
     "Profile-Created",
@@ -24,8 +24,8 @@ class Profile:
 
     __slots__ = ("hold_us", "index", "last_hold_us", "times", "values")
 
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self.values = dict(values)
+    def __init__(self, values: dict[str, str]) -> None:
+        self.values = values
         self.times = dict.fromkeys(TIMES, 0)
         self.hold_us = 0
         self.last_hold_us = 0
@@ -49,32 +49,42 @@ class Profile:
             caller, callee = f"Caller-ID-{what}", f"Callee-ID-{what}"
             values[caller], values[callee] = values[callee], values[caller]
 
-    def who(self, prefix: str) -> list[tuple[str, str]]:
-        """Its headers without those of times, `Caller-…` or `Other-Leg-…`."""
-        return [(f"{prefix}-{name}", value) for name, value in self.values.items() if value]
+    def who(self, form: str) -> str:
+        """Its headers without those of times, `Caller-…`."""
+        return FORMS[form].block([*_filled(self.values), ("Profile-Index", str(self.index))], "Caller-")
 
     def when(self, form: str) -> str:
-        """Its headers of times, as `Caller-…`."""
-        return _when(form) % (self.index, *self.times.values(), self.last_hold_us, self.hold_us)
-
-    def as_other(self, times: Mapping[str, int]) -> list[tuple[str, str]]:
-        """Its headers as those of an other leg, which knows of `times` alone."""
-        pairs = [*self.who("Other-Leg"), *((f"Other-Leg-{name}-Time", str(times.get(name, 0))) for name in TIMES)]
-        return [*pairs, *((f"Other-Leg-Channel-{what}", "0") for what in _HOLDS), *_manners("Other-Leg")]
+        """Its headers of times, and those after them."""
+        return _when(form, "Caller-") % (*self.times.values(), self.last_hold_us, self.hold_us)
 
 
-_HOLDS: Final = ("Last-Hold", "Hold-Accum")
+class OtherLeg:
+    """What a channel knows of its other leg, an `originator` or `originatee`: the profile that this one has now, and
+    `times`. The logical direction is the originator's in both cases."""
+
+    __slots__ = ("_kind", "_times", "_values")
+
+    def __init__(self, kind: str, profile: Profile, times: Mapping[str, int]) -> None:
+        self._kind = kind
+        self._values = profile.values | {"Logical-Direction": "inbound"}
+        self._values.pop("Transfer-Source", None)
+        self._times = tuple([times.get(name, 0) for name in TIMES])
+
+    def written(self, form: str) -> str:
+        """Its headers, `Other-…`."""
+        kind = FORMS[form].block([("Other-Type", self._kind)])
+        who = FORMS[form].block(_filled(self._values), "Other-Leg-")
+        return f"{kind}{who}{_when(form, 'Other-Leg-') % (*self._times, 0, 0)}"
 
 
-def _manners(prefix: str) -> Pairs:
-    yield f"{prefix}-Screen-Bit", "true"
-    for what in ("Name", "Number"):
-        yield f"{prefix}-Privacy-Hide-{what}", "false"
+def _filled(values: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [pair for pair in values.items() if pair[1]]
 
 
 @cache
-def _when(form: str) -> str:
-    """The headers of a caller profile's times, for the % operator."""
-    names = ["Profile-Index", *(f"{name}-Time" for name in TIMES), *(f"Channel-{what}" for what in _HOLDS)]
-    pairs = [*((f"Caller-{name}", "__number__") for name in names), *_manners("Caller")]
-    return FORMS[form].block(pairs).replace("__number__", "%d")
+def _when(form: str, prefix: str) -> str:
+    """The headers of a caller profile's times, and those after them, for the % operator."""
+    names = [*(f"{name}-Time" for name in TIMES), "Channel-Last-Hold", "Channel-Hold-Accum"]
+    manners = [("Screen-Bit", "true"), ("Privacy-Hide-Name", "false"), ("Privacy-Hide-Number", "false")]
+    text = FORMS[form].block([*((name, "__number__") for name in names), *manners], prefix)
+    return text.replace("__number__", "%d")

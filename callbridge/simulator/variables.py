@@ -59,8 +59,7 @@ class Variables:
         text = self._texts.get(form)
         if text is None:
             write = _json_header if form == "json" else _plain_header
-            joint = "," if form == "json" else ""
-            whole = joint.join([write(name, template) for name, template in self.templates.items()])
+            whole = "".join([write(name, template) for name, template in self.templates.items()])
             text = self._texts[form] = _PLACEHOLDER.split(whole)
         # The % operator takes four times as long for so long a text.
         pieces = text.copy()
@@ -71,8 +70,8 @@ class Variables:
 def _json_header(name: str, template: str) -> str:
     if template.startswith(_ARRAY):
         values = ",".join(f'"{_fill("json", value)}"' for value in template.removeprefix(_ARRAY).split("|:"))
-        return f'"variable_{name}":[{values}]'
-    return f'"variable_{name}":"{_fill("json", template)}"'
+        return f',"variable_{name}":[{values}]'
+    return f',"variable_{name}":"{_fill("json", template)}"'
 
 
 def _plain_header(name: str, template: str) -> str:
