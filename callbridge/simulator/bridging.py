@@ -27,6 +27,11 @@ def left_alone(*legs: Channel) -> bool:
     return not any(leg.dead or leg.sent for leg in legs)
 
 
+def _callee(number: str) -> dict[str, str]:
+    """What the one that calls comes to know of whom it reaches."""
+    return {"Callee-ID-Name": number, "Callee-ID-Number": number}
+
+
 class Bridging(Legs):
     """The application `bridge`."""
 
@@ -100,8 +105,7 @@ class Bridging(Legs):
     def begin_to_ring(self, leg: Channel, number: str) -> None:
         """The called phone says that it rings."""
         us = self.switch.now_us()
-        leg.profile.values["Callee-ID-Name"] = number
-        leg.changed()
+        leg.know({"Callee-ID-Name": number})
         leg.mark("Channel-Progress", us)
         if leg.led_by is not None:
             leg.meet("originator", leg.led_by, {"Channel-Progress": us})
@@ -115,7 +119,7 @@ class Bridging(Legs):
         yield SETUP
         if not left_alone(a, b):
             return False
-        self._know_callee(a, far.number)
+        a.know(_callee(far.number))
         if not a.answered:
             a.mark("Channel-Progress", progress)
             self.switch.fire(a, "CHANNEL_PROGRESS")
@@ -131,10 +135,6 @@ class Bridging(Legs):
         else:
             yield after
         return left_alone(a, b)
-
-    def _know_callee(self, a: Channel, number: str) -> None:
-        a.profile.values |= {"Callee-ID-Name": number, "Callee-ID-Number": number}
-        a.changed()
 
     # Not answered.
 
@@ -189,7 +189,7 @@ class Bridging(Legs):
         if a.inbound and not a.answered:
             self.pick_up(a)
         us = switch.now_us()
-        self._know_callee(a, b.profile.values["Callee-ID-Number"])
+        a.know(_callee(b.profile.values["Callee-ID-Number"]))
         a.mark("Channel-Bridged", us)
         a.meet("originatee", b, b.profile.times)
         if a.answered:

@@ -262,6 +262,12 @@ class Channel:
             for unit, text in (("us", str(us)), ("s", str(us // 1_000_000)), ("stamp", stamp(us))):
                 self.parameter(f"{name}_{unit}", text)
 
+    def know(self, values: Mapping[str, str]) -> None:
+        """The caller profile says this from now on."""
+        if not values.items() <= self.profile.values.items():
+            self.profile.values |= values
+            self.changed()
+
     def changed(self) -> None:
         """The caller profile has changed."""
         self._who.clear()

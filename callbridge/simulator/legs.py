@@ -111,7 +111,6 @@ class Legs:
     def take_codec(self, leg: Channel) -> None:
         """It has media."""
         leg.codec = True
-        leg.changed()
         read = [("channel-read-codec-name", "PCMU"), ("channel-read-codec-rate", "8000")]
         self.switch.fire(leg, "CODEC", middle=[*read, ("channel-read-codec-bit-rate", "64000")])
         write = [("Channel-Write-Codec-Name", "PCMU"), ("Channel-Write-Codec-Rate", "8000")]

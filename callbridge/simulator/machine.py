@@ -79,8 +79,7 @@ class Machine(Bridging):
         if values["Dialplan"] == "inline":
             actions = inline(destination)
             # It takes the destination apart where it stands.
-            values["Destination-Number"] = values["RDNIS"]
-            leg.changed()
+            leg.know({"Destination-Number": values["RDNIS"]})
         else:
             known = context == "public" or self.phones.serves(context)
             actions = route(destination, context, leg.who.domain, leg.variable) if known else []
@@ -229,8 +228,7 @@ class Machine(Bridging):
         if left_alone(leg) and after > limit:
             self.hang_up(leg, "NO_ANSWER")
         if left_alone(leg):
-            leg.profile.values["Network-Addr"] = "127.0.0.1"
-            leg.changed()
+            leg.know({"Network-Addr": "127.0.0.1"})
             self.take_codec(leg)
             self.pick_up(leg)
             yield SETUP
