@@ -11,6 +11,7 @@ from typing import Final
 
 from callbridge.simulator.channel import STATES, Channel, stamp
 from callbridge.simulator.faults import Faults
+from callbridge.simulator.forms import Pairs
 
 COLUMNS: Final = (
     "uuid direction created created_epoch name state cid_name cid_num ip_addr dest application application_data"
@@ -100,8 +101,8 @@ class Rows:
     def __repr__(self) -> str:
         return f"<Rows {len(self._rows)} held>"
 
-    def note(self, channel: Channel, event: str, us: int, headers: Mapping[str, str]) -> None:
-        """Take over what the switch takes from one of its events."""
+    def note(self, channel: Channel, event: str, us: int, own: Pairs) -> None:
+        """Take over what the switch takes from one of its events; `own` are the headers of this event alone."""
         if event == "CHANNEL_CREATE":
             self._insert(channel, us)
             return
@@ -119,11 +120,11 @@ class Rows:
             case "CHANNEL_CALLSTATE" if channel.callstate not in ("DOWN", "HANGUP"):
                 row["callstate"] = channel.callstate
             case "CHANNEL_BRIDGE" | "CHANNEL_UNBRIDGE":
-                ends = (headers["Bridge-A-Unique-ID"], headers["Bridge-B-Unique-ID"])
+                ends = [uuid for name, uuid in own if name in ("Bridge-A-Unique-ID", "Bridge-B-Unique-ID")]
                 for uuid in [uuid for uuid in ends if uuid in self._rows]:
                     self._rows[uuid]["call_uuid"] = channel.call_uuid if event == "CHANNEL_BRIDGE" else uuid
             case _:
-                _note_details(row, channel, event, headers)
+                _note_details(row, channel, event, dict(own))
 
     def _insert(self, channel: Channel, us: int) -> None:
         row = self._rows[channel.uuid] = dict.fromkeys(COLUMNS, "")

@@ -52,8 +52,6 @@ _TIMESTAMP: Final = "__timestamp__"
 _SEQUENCE: Final = "__sequence__"
 """What stands in a head for what differs from event to event."""
 
-_NONE: Final[dict[str, str]] = {}
-
 Own = Sequence[tuple[str, str]]
 """Headers of one event alone."""
 
@@ -132,7 +130,7 @@ class Switch:
         us = self.now_us()
         if name in WITH_VARIABLES:
             channel.advance(name)
-        self.rows.note(channel, name, us, dict((*before, *after)) if before or after else _NONE)
+        self.rows.note(channel, name, us, (*before, *after))
         wanted = [listener for listener in self.listeners if listener.wants(name)]
         if not wanted or (self.faults.lost_events and self.chance.random() < self.faults.lost_events):
             return
