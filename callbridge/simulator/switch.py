@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
-from uuid import UUID
 
 from callbridge.simulator.channel import CALLSTATES, STATES, WITH_VARIABLES, Channel
 from callbridge.simulator.faults import Faults
@@ -44,6 +43,10 @@ _MADE_IN: Final = {
     "BACKGROUND_JOB": ("mod_event_socket.c", "api_exec", 1572),
 }
 
+
+_FIXED: Final = 0xF << 76 | 0x3 << 62
+_VERSION_4: Final = 0x4 << 76 | 0x2 << 62
+"""The bits that say that a uuid is one by chance (RFC 9562, 5.4), and what they are then."""
 
 Reply = Callable[[str], None]
 """What takes the answer to a command."""
@@ -115,7 +118,8 @@ class Switch:
 
     def new_uuid(self) -> str:
         """A uuid by chance of this switch's seed."""
-        return str(UUID(int=self.chance.getrandbits(128), version=4))
+        digits = f"{self.chance.getrandbits(128) & ~_FIXED | _VERSION_4:032x}"
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
     def now_us(self) -> int:
         """The switch's clock: microseconds since 1970, in its steps."""
