@@ -113,7 +113,7 @@ class Session(asyncio.Protocol):
         self._authenticated = False
         self._names: set[str] = set()
         self._filters: list[tuple[str, str]] = []
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[tuple[bytes, ...]] = deque()
         self._paused = False
         self._missed = 0
         self._busy = False
@@ -171,16 +171,17 @@ class Session(asyncio.Protocol):
     def deliver(self, form: str, event: bytes) -> None:
         if self._filters and not self._passes(form, event):
             return
-        frame = b"Content-Length: %d\nContent-Type: text/event-%s\n\n%s" % (len(event), form.encode(), event)
+        head = b"Content-Length: %d\nContent-Type: text/event-%s\n\n" % (len(event), form.encode())
         if self._switch.faults.cut:
             self._switch.faults.cut = False
+            frame = head + event
             self.send(frame[: len(frame) // 2])
             self._drop()
         else:
-            self.send(frame)
+            self.send(head, event)
 
-    def send(self, frame: bytes) -> None:
-        """Send a frame after those that wait, or drop it as the switch would."""
+    def send(self, *frame: bytes) -> None:
+        """Send a frame, which may be in pieces, after those that wait, or drop it as the switch would."""
         if self._transport is None:
             return
         if len(self._queue) < MAX_QUEUE:
@@ -196,8 +197,8 @@ class Session(asyncio.Protocol):
 
     def _flush(self) -> None:
         while self._queue and not self._paused and self._transport is not None:
-            some = [self._queue.popleft() for _ in range(min(len(self._queue), WRITE_AT_ONCE))]
-            self._transport.write(b"".join(some))
+            frames = [self._queue.popleft() for _ in range(min(len(self._queue), WRITE_AT_ONCE))]
+            self._transport.writelines([piece for frame in frames for piece in frame])
 
     def close(self, reason: str) -> None:
         """End the connection, with a notice if there is a reason."""
