@@ -1,16 +1,20 @@
 # make run: the demo.  make test: every test.  Both set up what they need, in .venv, on the first call.
+# make guard: what an event and a list cost in instructions (needs valgrind).
 # make bench [PARTS="ingest memory"]: callbridge beside its peers (bench/README.md).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint guard bench clean
 
 run: $(VENV)/ready
 	$(BIN)/callbridge demo
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
+
+guard: $(VENV)/ready
+	$(BIN)/python -m bench.guard
 
 bench: $(VENV)/ready
 	$(BIN)/python -m bench $(PARTS)
