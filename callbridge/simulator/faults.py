@@ -4,7 +4,7 @@ import msgspec
 
 
 class Faults(msgspec.Struct, forbid_unknown_fields=True):
-    """The faults that are on. All off at first.
+    """The faults that are on. All off at first: as a switch is without them.
 
     Set at the start (`--fault late_rows=2`), or later through the event socket: `api simulator fault late_rows 2`.
     """
@@ -17,6 +17,8 @@ class Faults(msgspec.Struct, forbid_unknown_fields=True):
     """Share of events (0 to 1) that are lost silently."""
     sql_error: bool = False
     """`show channels` gives an error; as JSON it is followed by a list that looks valid and is empty."""
+    max_queue: int = 100_000
+    """Events that wait for a slow reader; further ones are dropped (mod_event_socket.c, MAX_QUEUE_LEN)."""
     cut: bool = False
     """The next event is cut off in its middle and the connection closed; then this is off again."""
 

@@ -1,7 +1,7 @@
 """The event socket of a simulated switch: mod_event_socket as its source has it, in asyncio.
 
 Authentication and its refusal, the access list, `event` in both forms, `nixevent`, `noevents`, `filter`, `api`, `bgapi`
-with a Job-UUID, the queue of 100,000 events and what happens when it is full, and the words at the end.
+with a Job-UUID, the queue of events and what happens when it is full, and the words at the end.
 """
 
 import asyncio
@@ -15,9 +15,6 @@ from urllib.parse import unquote
 
 from callbridge.simulator.faults import Faults
 from callbridge.simulator.switch import Listener
-
-MAX_QUEUE: Final = 100_000
-"""Events that wait for a slow reader; further ones are dropped (mod_event_socket.c, MAX_QUEUE_LEN)."""
 
 MAX_MISSED: Final = 500
 """Events dropped in a row after which the reader is thrown out (MAX_MISSED)."""
@@ -184,7 +181,7 @@ class Session(asyncio.Protocol):
         """Send a frame, which may be in pieces, after those that wait, or drop it as the switch would."""
         if self._transport is None:
             return
-        if len(self._queue) < MAX_QUEUE:
+        if len(self._queue) < self._switch.faults.max_queue:
             if not self._queue and not self._paused:
                 # At the end of this turn of the loop: one write for many events.
                 asyncio.get_running_loop().call_soon(self._flush)

@@ -14,7 +14,7 @@ LAST_GOES = GOES_AFTER[1] + 0.001
 
 
 def test_no_fault_is_on_at_first() -> None:
-    assert Faults() == Faults(late_rows=0, stale_rows=0, lost_events=0, sql_error=False, cut=False)
+    assert Faults() == Faults(late_rows=0, stale_rows=0, lost_events=0, sql_error=False, max_queue=100_000, cut=False)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,7 @@ def test_no_fault_is_on_at_first() -> None:
         ("stale_rows", "0.1", Faults(stale_rows=0.1)),
         ("lost_events", "1", Faults(lost_events=1)),
         ("sql_error", "true", Faults(sql_error=True)),
+        ("max_queue", "10", Faults(max_queue=10)),
         ("cut", "1", Faults(cut=True)),
     ],
 )
@@ -49,7 +50,7 @@ def test_a_fault_that_is_none_is_refused_with_those_that_there_are(name: str, va
     world = World()
     answer = world.switch.api(f"simulator fault {name} {value}")
     assert answer.startswith(f"-ERR {name}={value}: ")
-    assert answer.endswith("; there are late_rows, stale_rows, lost_events, sql_error, cut\n")
+    assert answer.endswith("; there are late_rows, stale_rows, lost_events, sql_error, max_queue, cut\n")
     assert world.switch.faults == Faults()
 
 

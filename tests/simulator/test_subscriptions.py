@@ -180,10 +180,8 @@ def stall(world: World, socket: EventSocket) -> int:
     return sent - 1
 
 
-async def test_events_past_a_full_queue_are_dropped_without_a_word(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "MAX_QUEUE", 10)
+async def test_events_past_a_full_queue_are_dropped_without_a_word(world: World) -> None:
+    world.switch.faults.max_queue = 10
     socket = EventSocket(world.switch)
     async with socket as port, logged_in(port, "event plain HEARTBEAT") as client:
         last = stall(world, socket) + 10
@@ -200,7 +198,7 @@ async def test_events_past_a_full_queue_are_dropped_without_a_word(
 async def test_a_reader_that_misses_too_many_in_a_row_is_thrown_out(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "MAX_QUEUE", 10)
+    world.switch.faults.max_queue = 10
     monkeypatch.setattr(server, "MAX_MISSED", 5)
     socket = EventSocket(world.switch)
     async with socket as port, logged_in(port, "event plain HEARTBEAT") as client:
@@ -217,7 +215,7 @@ async def test_a_reader_that_misses_too_many_in_a_row_is_thrown_out(
 
 
 async def test_a_reader_that_catches_up_starts_afresh(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MAX_QUEUE", 10)
+    world.switch.faults.max_queue = 10
     monkeypatch.setattr(server, "MAX_MISSED", 5)
     socket = EventSocket(world.switch)
     async with socket as port, logged_in(port, "event plain HEARTBEAT") as client:
