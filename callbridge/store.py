@@ -11,13 +11,14 @@ The layout is in docs/redis.md.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 
 from callbridge.backoff import delays
@@ -212,6 +213,17 @@ def _heed_cancellation() -> None:
         raise asyncio.CancelledError
 
 
+class _Client(Redis):
+    """Tells of every connection that is lost by a RedisError. Where Redis has reset it, uvloop ends the transport at
+    once and raises RuntimeError from the next write, and redis-py lets that through."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            raise ConnectionLost(f"the connection was lost ({error})") from None
+
+
 def connect_to(url: str) -> "Redis":
     """A client for `redis://`, `rediss://` or `unix://`.
 
@@ -219,7 +231,7 @@ def connect_to(url: str) -> "Redis":
     connection there may be a Redis that was restarted and is empty. It speaks the protocol that every Redis knows; one
     that wants a password answers the newer one's HELLO with a riddle instead of "Authentication required".
     """
-    return Redis.from_url(
+    return _Client.from_url(
         url,
         single_connection_client=True,
         protocol=2,

@@ -2,17 +2,21 @@
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
+from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
 from callbridge import store as store_module
 from callbridge.store import BATCH, LINGER, connect_to
 from tests.redis_server import RedisServer, free_port, needs_redis
+from tests.service import until
 from tests.storekit import KEY, Kept, Naps, keeping, make
 
 pytestmark = needs_redis
@@ -242,6 +246,32 @@ async def test_a_peer_that_is_no_redis_is_told() -> None:
     async with listening(page) as port, in_sync(f"redis://127.0.0.1:{port}/0", naps) as kept:
         await kept.until(lambda: len(naps.asked) == 3)
         await kept.state("down", "rotocol")
+
+
+def test_a_connection_that_was_reset_is_a_failure_of_redis_and_not_of_callbridge() -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_write_after_a_reset())
+
+
+async def _write_after_a_reset() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # "PING" and whatever the client says of itself before it.
+        while b"PING" not in (said := await reader.read(1000)):
+            writer.write(b"+OK\r\n" * said.count(b"*"))
+        writer.write(b"+PONG\r\n")
+        await writer.drain()
+        end = writer.get_extra_info("socket")
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    peer = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"redis://127.0.0.1:{peer.sockets[0].getsockname()[1]}/0"
+    async with peer, connect_to(url) as client:
+        await client.ping()
+        connection: Any = client.connection
+        await until(lambda: connection._writer.transport.is_closing())
+        with pytest.raises(RedisError):
+            await client.ping()
 
 
 async def test_whoever_publishes_never_waits_for_a_redis_that_hangs(server: RedisServer) -> None:
