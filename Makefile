@@ -1,11 +1,12 @@
 # make run: the demo.  make test: every test.  Both set up what they need, in .venv, on the first call.
 # make guard: what an event and a list cost in instructions (needs valgrind).
 # make bench [PARTS="ingest memory"]: callbridge beside its peers (bench/README.md).
+# make chaos [OPTIONS="--only cut --times 1"]: callbridge while things go wrong (chaos/README.md).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint guard bench clean
+.PHONY: run test lint guard bench chaos clean
 
 run: $(VENV)/ready
 	$(BIN)/callbridge demo
@@ -18,6 +19,9 @@ guard: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python -m bench $(PARTS)
+
+chaos: $(VENV)/ready
+	$(BIN)/python -m chaos $(OPTIONS)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ import time
 from typing import Final
 
 from bench.processes import Failed
-from bench.report import Line, machine, table
+from bench.report import Line, machine, peers, table
 
 PARTS: Final = ("ingest", "memory", "listing", "freshness", "simulator")
 
@@ -29,7 +29,7 @@ def main() -> int:
             print(failure, file=sys.stderr)
             lines.append(Line(part, "could not be measured", ok=False))
         print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
-    print(f"\n{table(lines)}\n\n{machine()}")
+    print(f"\n{table(lines)}\n\n{machine()}; {peers()}")
     return 1 if any(line.ok is False for line in lines) else 0
 
 

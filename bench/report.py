@@ -29,7 +29,12 @@ def table(lines: Sequence[Line]) -> str:
     """The lines, in columns."""
     verdicts = {True: "ok", False: "MISSED", None: ""}
     rows = [_HEAD, *((line.what, line.figure, line.ratio, line.target, verdicts[line.ok]) for line in lines)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    return columns(rows)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells below each other, the first one as the head."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     padded = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([padded[0], "-" * (sum(widths) + 2 * len(widths) - 2), *padded[1:]])
 
@@ -39,9 +44,13 @@ def machine() -> str:
     described = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(": ")[2] for line in described if line.startswith("model name")), platform.machine())
     ours = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
-    peers = ", ".join(wanted.replace("==", " ") for wanted in WANTED)
     load, _, _ = os.getloadavg()
     return (
         f"{model}, {os.cpu_count()} cores, Linux {platform.release()}, load at the end {load:.1f}\n"
-        f"Python {platform.python_version()}, {ours}; {peers}"
+        f"Python {platform.python_version()}, {ours}"
     )
+
+
+def peers() -> str:
+    """What it was measured against."""
+    return ", ".join(wanted.replace("==", " ") for wanted in WANTED)

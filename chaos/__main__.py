@@ -1,0 +1,114 @@
+"""`python -m chaos`: every class of fault, or those that are named; a table of how long it took to be right.
+
+Exit code 1 where a limit was passed or a live call was lost, with the class, the seed and how to do it again.
+"""
+
+import argparse
+import asyncio
+import importlib
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+
+from msgspec.structs import replace
+
+from bench.report import machine
+from callbridge.simulator.traffic import Load
+from chaos.faults import FAULTS, Fault
+from chaos.processes import Failed
+from chaos.report import Measured, table
+from chaos.world import DAEMONS, World, world
+
+
+def main() -> int:
+    """Run what is named."""
+    options = _options()
+    runner = asyncio.Runner(loop_factory=importlib.import_module("uvloop").new_event_loop)
+    with runner, tempfile.TemporaryDirectory(prefix="callbridge-chaos-") as folder:
+        if options.what == "soak":
+            soak = importlib.import_module("chaos.soak")
+            return int(runner.run(soak.run(Path(folder), options.seed, options.minutes)))
+        return runner.run(_run(Path(folder), options))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("chaos", description="callbridge while things go wrong.")
+    parser.add_argument("what", nargs="?", choices=["faults", "soak"], default="faults", help="(%(default)s)")
+    parser.add_argument("--only", action="append", choices=sorted(FAULTS), help="a class of fault; can be repeated")
+    parser.add_argument("--times", type=int, default=10, help="injections of each class (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed does the same (%(default)s)")
+    parser.add_argument("--live", type=int, default=1000, help="live calls (%(default)s)")
+    parser.add_argument("--rate", type=float, default=50.0, help="new calls a second (%(default)s)")
+    parser.add_argument("--limit", type=float, help="seconds, instead of each class's own")
+    parser.add_argument("--daemons", type=int, default=DAEMONS, help="on one Redis (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=20.0, help="of a soak (%(default)s)")
+    return parser.parse_args()
+
+
+async def _run(folder: Path, options: argparse.Namespace) -> int:
+    load = Load(options.rate, options.live / options.rate, options.live)
+    wanted = [FAULTS[name] for name in options.only or FAULTS if options.only or not FAULTS[name].waits_for]
+    if options.limit is not None:
+        wanted = [replace(fault, limit=options.limit) for fault in wanted]
+    measured: list[Measured] = []
+    again = f"python -m chaos --seed {options.seed} --times {options.times} --only"
+    try:
+        async with world(folder, load, options.seed, options.daemons) as made:
+            await made.until_right()
+            for fault in wanted:
+                measured.append(Measured(fault))
+                await _injections(made, measured[-1], options.seed, range(options.times))
+    except Failed as ended:
+        print(ended, file=sys.stderr)
+        if measured:
+            measured[-1].failures.append("the run ended here")
+    print(f"\n{table(measured)}\n\n{load.live} live calls, {load.rate:g} a second; {machine()}")
+    if not options.only:
+        for fault in (fault for fault in FAULTS.values() if fault.waits_for):
+            print(f"not done: {fault.name}, which waits for {fault.waits_for}")
+    bad = [each for each in measured if each.failures]
+    for each in bad:
+        for failure in each.failures:
+            print(f"FAILED {each.fault.name}, seed {options.seed}: {failure}\n  {again} {each.fault.name}")
+    return 1 if bad or not measured else 0
+
+
+async def _injections(made: World, measured: Measured, seed: int, numbers: Iterable[int]) -> None:
+    fault = measured.fault
+    for number in numbers:
+        chance = Random(f"{seed} {fault.name} {number}")
+        print(f"{fault.name} {number} …", end=" ", file=sys.stderr, flush=True)
+        await made.calm()
+        if found := await made.wrong():
+            measured.failures.append(f"before injection {number} it had gone wrong again: {found[0]}")
+            await made.until_right()
+        await asyncio.sleep(chance.uniform(0.0, 0.5))
+        seconds = await _inject(made, fault, chance, measured.failures)
+        measured.seconds.append(seconds)
+        if seconds > fault.limit:
+            measured.failures.append(f"injection {number}: right after {seconds:.1f} s; the limit is {fault.limit:g}")
+        print(f"{seconds:.2f} s", file=sys.stderr)
+
+
+async def _inject(made: World, fault: Fault, chance: Random, failures: list[str]) -> float:
+    watch = asyncio.create_task(made.never_lost()) if fault.keeps else None
+    began = time.monotonic()
+    try:
+        await fault.inject(made, chance)
+        over = time.monotonic()
+        seconds = await made.until_right()
+    finally:
+        if watch is not None:
+            watch.cancel()
+    if watch is not None:
+        await asyncio.wait([watch])
+        if not watch.cancelled():
+            failures.append(f"{watch.result()} ({over - began:.1f} s of fault)")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())
