@@ -132,9 +132,9 @@ class World:
 
     async def wrong(self) -> list[str]:
         """What is wrong now, with any daemon's list or with Redis, while the switch holds its breath."""
-        with suppress(aiohttp.ClientError, TimeoutError):
-            if not all([(await daemon.list()).complete for daemon in self.daemons]):
-                return ["a list is not complete"]
+        _, found = await self._ask()
+        if found:
+            return found
         self.pbx.clock.hold()
         try:
             found = await self._differences()
@@ -147,7 +147,19 @@ class World:
         return found
 
     async def _differences(self) -> list[str]:
-        found = []
+        lists, found = await self._ask()
+        for number, rows in lists.items():
+            found += [f"daemon {number}: {what}" for what in truth.differences(rows, self.switch)]
+        try:
+            found += [f"redis: {what}" for what in truth.differences(await self._stored(), self.switch)]
+        except (RedisError, OSError, TimeoutError) as error:
+            found.append(f"redis: {type(error).__name__}")
+        return found
+
+    async def _ask(self) -> tuple[dict[int, list[dict[str, str]]], list[str]]:
+        """The rows of each daemon's list, by its number, and which daemons say that theirs is not complete, or nothing.
+        Raises Failed where one has ended that nobody has killed."""
+        lists, found = {}, []
         for number, daemon in enumerate(self.daemons):
             if daemon.ended:
                 raise Failed(f"daemon {number} has ended by itself:\n{daemon.tail()}")
@@ -156,14 +168,10 @@ class World:
             except (aiohttp.ClientError, TimeoutError) as error:
                 found.append(f"daemon {number} does not answer ({type(error).__name__})")
                 continue
+            lists[number] = listed.data
             if not listed.complete:
                 found.append(f"daemon {number}: its list is not complete")
-            found += [f"daemon {number}: {what}" for what in truth.differences(listed.data, self.switch)]
-        try:
-            found += [f"redis: {what}" for what in truth.differences(await self._stored(), self.switch)]
-        except (RedisError, OSError, TimeoutError) as error:
-            found.append(f"redis: {type(error).__name__}")
-        return found
+        return lists, found
 
     async def _stored(self) -> list[dict[str, Any]]:
         async with asyncio.timeout(2), self.redis.client() as client:
