@@ -235,7 +235,7 @@ class CallTable:
     def _on_switch(self, event: Event, now: float) -> None:
         if event.name == "HEARTBEAT":
             if event.session_count.isdecimal():
-                self.census.count(int(event.session_count), len(self._channels), now)
+                self.census.count(int(event.session_count), len(self._channels))
         elif event.name == "SHUTDOWN":
             self.shut_down_at = now
 

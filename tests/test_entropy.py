@@ -46,9 +46,9 @@ def test_who_comes_has_its_first_turn_in_the_next_round_and_the_gone_have_none()
 def test_a_number_that_differs_asks_for_a_list() -> None:
     census = Census()
     census.listed(100.0)
-    census.count(5, 5, 120.0)
+    census.count(5, 5)
     assert not census.due(120.0 + LIST_APART)
-    census.count(6, 5, 140.0)
+    census.count(6, 5)
     assert census.due(140.0)
     assert repr(census) == "<Census differs>"
     census.listed(140.0)
@@ -59,7 +59,7 @@ def test_a_number_that_differs_asks_for_a_list() -> None:
 def test_lists_are_apart_although_the_number_differs_all_the_time() -> None:
     census = Census()
     census.listed(0.0)
-    census.count(6, 5, 1.0)
+    census.count(6, 5)
     assert not census.due(LIST_APART - 0.1)
     assert census.due(LIST_APART)
 
@@ -70,6 +70,14 @@ def test_a_list_that_failed_is_asked_for_again() -> None:
     census.failed()
     assert not census.due(LIST_APART - 0.1)
     assert census.due(LIST_APART)
+
+
+def test_a_number_that_fits_puts_no_list_off() -> None:
+    census = Census()
+    census.listed(0.0)
+    census.count(5, 5)
+    assert not census.due(LIST_EVERY - 0.1)
+    assert census.due(LIST_EVERY)
 
 
 def test_without_a_heartbeat_there_is_a_list_now_and_then() -> None:
