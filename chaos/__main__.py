@@ -44,7 +44,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=50.0, help="new calls a second (%(default)s)")
     parser.add_argument("--limit", type=float, help="seconds, instead of each class's own")
     parser.add_argument("--daemons", type=int, default=DAEMONS, help="on one Redis (%(default)s)")
-    parser.add_argument("--minutes", type=float, default=20.0, help="of a soak (%(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, default=20.0, help="of a soak, whose first ten say nothing (%(default)s)"
+    )
     return parser.parse_args()
 
 

@@ -26,11 +26,12 @@ EVENTS_A_CALL: Final = 30.4
 """That callbridge subscribes to, in the mean of the simulator's kinds of call (measured here)."""
 
 LIVE: Final = 500
-WARM_UP: Final = int(REMEMBER_ENDED_FOR / 60) + 1
-"""Minutes after which everything that is remembered for some time is there."""
+WARM_UP: Final = round(2 * REMEMBER_ENDED_FOR / 60)
+"""Minutes after which everything that is remembered for some time is there: a dictionary that loses at its beginning
+what it gains at its end is only made anew when it has twice of it."""
 
-SLACK_MB: Final = 4.0
-"""Megabytes that it may take more than after the warm-up: one large dictionary that doubles, and what malloc keeps."""
+SLACK_MB: Final = 3.0
+"""Megabytes that it may take more than after the warm-up: one dictionary that doubles, and what malloc keeps."""
 
 SLACK_TASKS: Final = 4
 """Tasks: the requests of this program that are under way."""

@@ -27,7 +27,9 @@ BREATH: Final = 0.2
 15 ms: what is still under way has come by then."""
 
 LOOK_EVERY: Final = 0.1
-"""Seconds between two looks, and so the resolution of all figures."""
+LOOK_AFTER: Final = 0.05
+"""Seconds between two looks, and the share of the time it has taken so far where that is more: looks hold the switch
+up, and calls that never go on would stay wrong. It is the resolution of all figures."""
 
 STAYS: Final = 1.0
 """Seconds for which a list has to stay right to have been right at their beginning."""
@@ -194,7 +196,7 @@ class World:
                 since = now
             elif now - since >= STAYS:
                 return since - began
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(max(LOOK_EVERY, (now - began) * LOOK_AFTER))
 
     async def never_lost(self) -> str:
         """What a list has lost that it had and that lives: looks until cancelled, gives the first it finds."""
