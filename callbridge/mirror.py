@@ -4,6 +4,7 @@ A row is encoded when its call changes, never when it is asked for; a list is a 
 of that tenant. No I/O and no clock: whoever writes tells the time.
 """
 
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import Final, Literal
@@ -116,10 +117,11 @@ class SwitchStatus:
     calls are as they were last known, for a while; *down*: nothing is known. `seen` is when the switch last said
     anything, `since` when the state began, on the writer's clock. `error`: why it is not live. `corrections` are what
     was found while it was live although no event had said so: channels that were gone, alive or changed. `zombies` are
-    rows of its list whose channels are gone.
+    rows of its list whose channels are gone. `run` names whoever writes, `seq` counts the changes that were applied in
+    it: with another run the count begins again. Daemons that share the switch have the same ones.
     """
 
-    __slots__ = ("corrections", "error", "name", "seen", "since", "state", "zombies")
+    __slots__ = ("corrections", "error", "name", "run", "seen", "seq", "since", "state", "zombies")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -129,6 +131,8 @@ class SwitchStatus:
         self.error: str | None = "not connected yet"
         self.corrections: dict[str, int] = {"gone": 0, "alive": 0, "changed": 0}
         self.zombies = 0
+        self.run = secrets.token_hex(8)
+        self.seq = 0
 
     def __repr__(self) -> str:
         return f"<SwitchStatus {self.name} {self.state}>"
@@ -240,10 +244,32 @@ class Mirror:
             return self.calls(switch)
         return sum(entry.record.switch == switch for entry in self.listing(tenant))
 
+    def records(self, switch: str) -> list[Record]:
+        """The live calls of a switch."""
+        return [entry.record for entry in self._entries.get(switch, {}).values()]
+
+    def replace(self, switch: str, records: Iterable[Record], run: str, seq: int, now: float) -> None:
+        """The switch's calls are exactly these, after `seq` changes of `run`. What is left out is gone, and nobody has
+        said that it has ended."""
+        calls = {record.call_id: record for record in records}
+        known = {record.call_id: record for record in self.records(switch)}
+        updated = [record for call_id, record in calls.items() if known.get(call_id) != record]
+        self.switches[switch].run = run
+        self.apply(switch, updated, [call_id for call_id in known if call_id not in calls], (), now, seq)
+
     def apply(
-        self, switch: str, updated: Iterable[Record], gone: Iterable[str], ended: Iterable[Ended], now: float
+        self,
+        switch: str,
+        updated: Iterable[Record],
+        gone: Iterable[str],
+        ended: Iterable[Ended],
+        now: float,
+        seq: int | None = None,
     ) -> None:
-        """Take over the changes of one switch; readers see all of them at once."""
+        """Take over the changes of one switch; readers see all of them at once. `seq`: how many changes that makes in
+        the switch's run; one more, where it is not said."""
+        status = self.switches[switch]
+        status.seq = status.seq + 1 if seq is None else seq
         entries = self._entries.setdefault(switch, {})
         aliases = self._aliases.setdefault(switch, {})
         monitored = self._monitored.setdefault(switch, {})

@@ -341,3 +341,34 @@ def test_what_it_is_shows_in_a_debugger() -> None:
     assert repr(mirror.listing("a.example")) == "<Listing 1 calls, version 1>"
     assert [repr(entry) for entry in mirror.listing("a.example")] == ["<Entry a>"]
     assert repr(mirror.switches["pbx"]) == "<SwitchStatus pbx down>"
+
+
+# Runs and counts.
+
+
+def test_every_change_is_counted_before_it_is_told() -> None:
+    mirror = Mirror(["pbx"])
+    status, told = mirror.switches["pbx"], list[int]()
+    mirror.subscribe(lambda *_: told.append(status.seq))
+    mirror.apply("pbx", [record("a")], (), (), 0.0)
+    mirror.apply("pbx", [], ["a"], (), 0.0)
+    mirror.apply("pbx", [record("b")], (), (), 0.0, 41)
+    mirror.apply("pbx", [record("c")], (), (), 0.0)
+    assert told == [1, 2, 41, 42]
+    assert status.run != Mirror(["pbx"]).switches["pbx"].run
+
+
+def test_a_list_that_replaces_another_is_told_as_what_differs() -> None:
+    mirror = Mirror(["pbx", "other"])
+    told: list[tuple[str, list[str], list[str], list[Any]]] = []
+    mirror.subscribe(
+        lambda switch, up, gone, end: told.append((switch, [r.call_id for r in up], list(gone), list(end)))
+    )
+    mirror.apply("other", [record("x", switch="other")], (), (), 0.0)
+    mirror.apply("pbx", [record("a"), record("b"), record("c")], (), (), 0.0)
+    mirror.replace("pbx", [record("a"), record("b", state="newer"), record("d")], "7", 40, 1.0)
+    assert told[-1] == ("pbx", ["b", "d"], ["c"], [])
+    assert {r.call_id for r in mirror.records("pbx")} == {"a", "b", "d"}
+    assert (mirror.switches["pbx"].run, mirror.switches["pbx"].seq) == ("7", 40)
+    assert mirror.find_ended("c", None, 1.0) is None
+    assert {r.call_id for r in mirror.records("other")} == {"x"}

@@ -7,7 +7,7 @@ from callbridge.commands.watch import Watch
 from callbridge.mirror import Mirror
 from callbridge.records import Ended
 from tests.commands.kit import CALL, CALLED, talking
-from tests.http.samples import change, filled
+from tests.http.samples import change
 from tests.service import Clock
 
 T = str | None
@@ -17,7 +17,8 @@ class Looking:
     """A watch, and how often was looked."""
 
     def __init__(self) -> None:
-        self.mirror = filled(talking())
+        self.mirror = Mirror(["pbx", "east"])
+        change(self.mirror, talking())
         self.clock = Clock()
         self.watch = Watch(self.mirror, self.clock.sleep)
         self.looks = 0
