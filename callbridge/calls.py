@@ -46,6 +46,14 @@ MONITOR_APPLICATIONS: Final = frozenset(("eavesdrop", "three_way"))
 TELLING_APPLICATIONS: Final = MONITOR_APPLICATIONS | {"conference"}
 """The applications whose argument is of use: whom they listen to, or the room."""
 
+RESTORED: Final = -1
+"""The `epoch` of a channel that is known from what was published of it, and of which no dump has come yet."""
+
+TOLD_BY_EVENTS: Final = frozenset(
+    "call epoch extension home_id hungup number party_name peers recording side watching".split()
+)
+"""What no dump tells of a channel, or tells less rightly than its events have."""
+
 Side = Literal["aleg", "bleg"]
 OTHER_SIDE: Final[dict[Side, Side]] = {"aleg": "bleg", "bleg": "aleg"}
 DIRECTIONS: Final = frozenset(("inbound", "outbound", "local"))
@@ -194,6 +202,20 @@ class Channel:
         self._take_profile(event)
         parked = event.state == "CS_PARK"
         self.parked_until_us = _park_end(event.var_park_seconds, event.profile_us) if parked else 0
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether it is known only from what was published of it."""
+        return self.epoch == RESTORED
+
+    def renew(self, event: Event) -> None:
+        """Take everything that a dump tells of a channel that was restored."""
+        fresh = Channel(event, self.created)
+        for name in self.__slots__:
+            if name not in TOLD_BY_EVENTS:
+                setattr(self, name, getattr(fresh, name))
+        self.party_name = self.party_name or fresh.party_name
+        self.catch_up(event)
 
     def differs(self, event: Event) -> bool:
         """Whether a dump shows the channel in another state than its events have said. What else differs says nothing

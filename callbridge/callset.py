@@ -12,6 +12,7 @@ splits a call only when both parts have lived apart for `SPLIT_AFTER`: every tra
 transfer takes a call apart for some milliseconds before it puts it together again.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from callbridge.calls import OTHER_SIDE, Call, Channel
@@ -79,6 +80,23 @@ class CallSet:
                 self.talk(uuid, channel.uuid, now)
             elif channel.uuid == other.loopback_uuid or not other.has_bridged:
                 self._join(channel, other, now)
+
+    def restore(self, call: Call, monitors: Iterable[Channel]) -> None:
+        """Take in a whole call, as it was published, and who listens to it."""
+        self.calls[call.id] = call
+        for channel in (*call.legs, *monitors):
+            self.channels[channel.uuid] = channel
+            if channel.watching:
+                self.watchers.setdefault(channel.watching, []).append(channel)
+
+    def renew(self, channel: Channel, now: float) -> None:
+        """A restored channel says for the first time what it is tied to. What is not there is not waited for: it would
+        be an earlier id (`orphan`), and the one that was published is a promise."""
+        for uuid in (channel.origin_uuid, channel.loopback_uuid):
+            if uuid != channel.uuid and uuid in self.channels:
+                self._tie(channel, uuid, now)
+        if channel.call is not None:
+            self._loosen(channel.call, now)
 
     def orphan(self, uuid: str) -> None:
         """The channel `uuid` lives no more, and nothing is known of the call that it began. What it made goes on, and

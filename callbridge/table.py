@@ -28,6 +28,7 @@ from callbridge.doubts import Doubts, Found
 from callbridge.entropy import Census, Rounds
 from callbridge.esl.events import Event
 from callbridge.records import Ended, Record, make_record, tenant_of
+from callbridge.restore import offset_of, restore
 
 LOOK_AGAIN_AFTER: Final = 1.0
 """Seconds after which a leg that the switch itself made is probed once more when it starts to execute something: of a
@@ -137,6 +138,16 @@ class CallTable:
             self.forget()
         for uuid in self._channels:
             self._doubts.about(uuid)
+
+    def restore(self, records: Iterable[Record], last_us: int) -> None:
+        """Take in calls as they were published, by another daemon or by this one before it was started anew. They are
+        shown, and probed like all that is known from before the connection. `last_us`: when they were last known to
+        live, microseconds since 1970."""
+        records = list(records)
+        for uuid in restore(self._set, records, last_us):
+            self._doubts.about(uuid)
+        if records and (offset := offset_of(records[0])) is not None:
+            self.offset = offset
 
     def forget(self) -> None:
         """Nothing is known any more: another run of the switch has begun, or it has been away for too long. The calls
@@ -342,6 +353,10 @@ class CallTable:
             else:
                 self._doubts.correct(channel.uuid, "changed")
                 channel.catch_up(event)
+        elif channel.is_restored:
+            channel.renew(event)
+            channel.epoch = self._epoch
+            self._set.renew(channel, now)
         elif channel.epoch != self._epoch:
             channel.epoch = self._epoch
             channel.catch_up(event)
