@@ -13,13 +13,13 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 import structlog
 
 from callbridge import __version__, demo, logs
-from callbridge.config import Config, Name, load, split_address
+from callbridge.config import Config, Name, Role, load, split_address
 from callbridge.daemon import Daemon, cannot_listen
 from callbridge.errors import ConfigError, StartError
 from callbridge.simulator.faults import Faults
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    config = load(options.config)
+    config = load(options.config, role=options.role)
     logs.set_up(config.log.level, config.log.format)
     _give_memory_back()
     return _in_loop(_serve(config))
@@ -279,6 +279,9 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help_text, description=help_text)
         command.add_argument("--config", type=Path, default=Path("callbridge.toml"), help="the file (%(default)s)")
         command.set_defaults(command=function)
+        if function is _run:
+            help_text = "all, or, of several that share a Redis, only the readers' or the writers' part"
+            command.add_argument("--role", choices=get_args(Role), help=help_text)
 
     demo_command = commands.add_parser("demo", help="a simulated switch with traffic, and the service before it")
     demo_command.add_argument("--listen", type=_address, default="127.0.0.1:8080", help="the API (%(default)s)")

@@ -11,16 +11,17 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct, field
 
 from callbridge.errors import ConfigError
+from callbridge.storeurl import parse
 
 ENVIRONMENT_PREFIX: Final = "CALLBRIDGE_"
 
 Scope = Literal["read", "control", "monitor"]
+Role = Literal["all", "writer", "reader"]
 # \Z and not $, which would let a line end pass.
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")]
 Domain = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}\Z")]
@@ -37,10 +38,14 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StoreConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[store]`: `memory://`, or the Redis that keeps the live calls for other programs."""
+    """`[store]`: `memory://`, or the Redis that daemons share, and that keeps the live calls for other programs.
+
+    `role`: a `reader` serves the API and follows no switch itself, a `writer` serves no API.
+    """
 
     url: Text = "memory://"
     prefix: Name = "callbridge"
+    role: Role = "all"
 
     def __repr__(self) -> str:
         # Without the URL, which may hold a password.
@@ -119,8 +124,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     log: Log = field(default_factory=Log)
 
 
-def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
-    """Read and check a configuration file, and the passwords in the files that it names.
+def load(path: Path, environment: Mapping[str, str] | None = None, role: Role | None = None) -> Config:
+    """Read and check a configuration file, and the passwords in the files that it names. `role` is what the command
+    line says instead of the file.
 
     Raises ConfigError with the key, the file and the line of the first mistake.
     """
@@ -132,6 +138,8 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
         config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
         raise source.error(*_place(error)) from None
+    if role is not None:
+        config = msgspec.structs.replace(config, store=msgspec.structs.replace(config.store, role=role))
     for check in (_check_listen, _check_store, _check_switches, _check_tokens, _check_tenants, _check_recording):
         check(config, source)
     switches = tuple(_with_password(switch, index, source) for index, switch in enumerate(config.switch))
@@ -285,23 +293,12 @@ def _check_listen(config: Config, source: _Source) -> None:
 
 
 def _check_store(config: Config, source: _Source) -> None:
-    url = config.store.url
-    forms = "memory://, redis://HOST:PORT/DB, rediss://… or unix://PATH"
     try:
-        parts = urlsplit(url)
-        port_is_right = parts.port is None or parts.port > 0
-    except ValueError:
-        raise source.error("store.url", f"is no URL; write {forms}") from None
-    # redis-py takes the scheme in lower case only, and with both slashes.
-    if not url.startswith(("memory://", "redis://", "rediss://", "unix://")) or not port_is_right:
-        raise source.error("store.url", f"{parts.scheme or 'this'!r} is no store; write {forms}")
-    if parts.scheme in ("redis", "rediss"):
-        if not parts.hostname:
-            raise source.error("store.url", "names no host; write redis://127.0.0.1:6379/0")
-        if not re.fullmatch(r"/?[0-9]*", parts.path) or parts.query:
-            raise source.error("store.url", "after the host comes only the number of the database, like /0")
-    if parts.scheme == "unix" and not parts.path:
-        raise source.error("store.url", "names no socket; write unix:///run/redis/redis.sock")
+        kind = parse(config.store.url).kind
+    except ValueError as error:
+        raise source.error("store.url", str(error)) from None
+    if kind == "memory" and config.store.role != "all":
+        raise source.error("store.role", f"a {config.store.role} needs the Redis that it shares with the others")
 
 
 def _check_switches(config: Config, source: _Source) -> None:

@@ -19,9 +19,12 @@ from callbridge.commands.work import Settings
 from callbridge.config import Config, split_address
 from callbridge.errors import StartError
 from callbridge.http.app import SERVER_LOG, make_app
+from callbridge.ledger import keys
 from callbridge.mirror import EVERY_TENANT, Mirror
+from callbridge.redisclient import connect
 from callbridge.reflector import Reflector
-from callbridge.store import MemoryStore, RedisStore, Store, connect_to
+from callbridge.shared import Share, SharedStore
+from callbridge.store import MemoryStore, Store
 from callbridge.systemd import Notifier
 
 SHUTDOWN_TIMEOUT: Final = 5.0
@@ -44,12 +47,21 @@ class Daemon:
         loop = asyncio.get_running_loop()
         self.clock: Callable[[], float] = loop.time
         self.mirror = Mirror(switch.name for switch in config.switch)
-        self.store = self._make_store(config)
+        self.store: Store = MemoryStore()
         consoles = {switch.name: Console(switch.name) for switch in config.switch}
+        shares: dict[str, Share] = {}
+        shared = not config.store.url.startswith("memory:")
+        if shared:
+            self.store = SharedStore(shares)
         self.reflectors = {
             switch.name: Reflector(switch, self.mirror, self.store, consoles[switch.name], self.clock)
             for switch in config.switch
         }
+        for name, reflector in self.reflectors.items():
+            if shared:
+                shares[name] = self._share(name, reflector, config)
+            else:
+                reflector.lead()
         self.desk = make_desk(config, self.mirror, consoles, self.clock)
         self.url = ""
         """Where the API listens, once it does."""
@@ -74,7 +86,8 @@ class Daemon:
         runner = web.AppRunner(app, access_log=None, logger=SERVER_LOG, shutdown_timeout=SHUTDOWN_TIMEOUT)
         await runner.setup()
         try:
-            await self._listen(runner)
+            if self._config.store.role != "writer":
+                await self._listen(runner)
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(reflector.run()) for reflector in self.reflectors.values()]
                 running.append(tasks.create_task(self.store.run()))
@@ -92,13 +105,17 @@ class Daemon:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
-    def _make_store(self, config: Config) -> Store:
-        if config.store.url.startswith("memory:"):
-            return MemoryStore()
-        return RedisStore(
-            lambda: connect_to(config.store.url),
+    def _share(self, switch: str, reflector: Reflector, config: Config) -> Share:
+        owner_key = keys(config.store.prefix, switch)[0]
+        return Share(
+            switch,
             config.store.prefix,
-            lambda switch: self.reflectors[switch].table.records(),
+            f"{socket.gethostname()}:{os.getpid()}",
+            lambda: connect(config.store.url, owner_key),
+            self.mirror,
+            reflector,
+            self.clock,
+            writes=config.store.role != "reader",
         )
 
     async def _listen(self, runner: web.AppRunner) -> None:

@@ -1,6 +1,8 @@
 """One switch: connect, subscribe, list, probe, watch; and begin again.
 
 Two connections: events come on one, commands and their answers go over the other, so that neither delays the other.
+While another daemon follows the switch there is only the one for commands, and the mirror is left alone.
+
 Only one order is right: subscribe first, then list, then probe what the list names. What happens after the subscription
 is in the stream, what happened before it is in a list; but the list is late (a row of `show channels` appears up to
 360 ms after its channel), so it is asked for again after one second, and only then the calls are said to be complete.
@@ -10,19 +12,21 @@ From then on every channel is probed in turn, and the channels are listed again 
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Literal
 
 import structlog
 
+from callbridge.answers import dump_of, parse_list
 from callbridge.backoff import delays
-from callbridge.calls import shared
 from callbridge.commands.console import Console
 from callbridge.config import Switch, split_address
 from callbridge.errors import CallbridgeError, CommandRefused, Disconnected, RemoteProtocolError, SwitchError
 from callbridge.esl.connection import Connection
-from callbridge.esl.events import Event, decode_json
+from callbridge.esl.events import Event
 from callbridge.mirror import Mirror
+from callbridge.records import Record
 from callbridge.store import Store
 from callbridge.table import EVENTS, SWITCH_EVENTS, CallTable
 
@@ -64,23 +68,8 @@ FORGET_AFTER: Final = 600.0
 has been told all the time that it is not complete."""
 
 _UUID: Final = re.compile(r"[A-Za-z0-9_.:@+-]{1,255}", re.ASCII)
-_LIST_ROW: Final = re.compile(
-    r"^([A-Za-z0-9_.:@+-]{1,255})\|(?:in|out)bound\|(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\|", re.ASCII | re.MULTILINE
-)
-_LIST_END: Final = re.compile(r"(?:^|\n)\d+ total\.\s*$")
 
 log = structlog.get_logger("callbridge.switch")
-
-
-def parse_list(text: str) -> dict[str, str]:
-    """uuid -> created, from `show channels as delim |`. Nothing else of a row is used, so a delimiter in a caller's
-    name does no harm, nor does a row that a line break in one makes up: what is listed is probed.
-
-    Raises RemoteProtocolError for what is no whole list: an error, or rows without the line that counts them.
-    """
-    if text.startswith("-") or not _LIST_END.search(text):
-        raise RemoteProtocolError(f"`show channels` gave no list: {' '.join(text[-200:].split())!r}")
-    return {uuid: shared(created) for uuid, created in _LIST_ROW.findall(text)}
 
 
 class Reflector:
@@ -98,6 +87,10 @@ class Reflector:
     ) -> None:
         self.table = CallTable(switch.name, switch.shared_contexts)
         self.status = mirror.switches[switch.name]
+        self.sure = False
+        """Whether the calls were right once since it follows the switch: then all that there are are known."""
+        self.core_uuid = ""
+        """The run of the switch that the calls are of."""
         self.turned = clock()
         """When this last went round, on the clock: every wait in here ends by itself, so this moves on."""
         self._switch = switch
@@ -106,7 +99,7 @@ class Reflector:
         self._console = console
         self._clock = clock
         self._sleep = sleep
-        self._core_uuid = ""
+        self._leading = asyncio.Event()
         self._away_since: float | None = None
         self._events: Connection | None = None
         self._to_probe: asyncio.Queue[str] = asyncio.Queue()
@@ -115,6 +108,35 @@ class Reflector:
 
     def __repr__(self) -> str:
         return f"<Reflector {self.status!r} {self.table!r}>"
+
+    @property
+    def leading(self) -> bool:
+        """Whether it follows the switch, and not another daemon for it."""
+        return self._leading.is_set()
+
+    def records(self) -> list[Record]:
+        """The calls, as they were last published."""
+        return self.table.records()
+
+    def lead(self, known: Iterable[Record] = (), core_uuid: str = "", silent: float = 0.0) -> None:
+        """Follow the switch from now on. `known` are its calls as they were published last, of that run of the switch,
+        `silent` seconds after it was last heard of; they are of use only if it is still the same run."""
+        if core_uuid and self.core_uuid in ("", core_uuid):
+            self.table.restore(known, int((time.time() - silent) * 1e6))
+            if not self.core_uuid:
+                self.core_uuid, self._away_since = core_uuid, self._clock() - silent
+        if not self.leading:
+            self._leading.set()
+            self._become("stale" if self.core_uuid else "down", "not connected yet")
+        self._ask()
+
+    def resign(self) -> None:
+        """Another daemon follows the switch."""
+        self._leading.clear()
+        self.table = CallTable(self._switch.name, self._switch.shared_contexts)
+        self.sure, self.core_uuid, self._away_since = False, "", None
+        if self._events is not None:
+            self._events.close(Disconnected("another callbridge follows the switch"))
 
     async def run(self) -> None:
         """Follow the switch for ever. Only a failure of callbridge itself ends it, by an exception."""
@@ -141,16 +163,17 @@ class Reflector:
         commands = await Connection.open(host, port, password, clock=self._clock)
         self.turned = self._clock()
         try:
-            events = await Connection.open(host, port, password, self._on_events, self._clock)
+            core_uuid = await commands.api("global_getvar core_uuid")
             self.turned = self._clock()
-            self._events = events
-            try:
-                await self._follow(commands, events)
-            except ExceptionGroup as group:
-                raise _cause(group) from None
-            finally:
-                self._events = None
-                events.close()
+            await commands.command("event plain BACKGROUND_JOB")
+            self.turned = self._clock()
+            self._console.connection = commands
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._until_closed(commands))
+                tasks.create_task(self._keep_alive(commands))
+                tasks.create_task(self._listen(commands, core_uuid))
+        except ExceptionGroup as group:
+            raise _cause(group) from None
         finally:
             self._console.connection = None
             commands.close()
@@ -158,26 +181,35 @@ class Reflector:
                 self._ticking.cancel()
                 self._ticking = None
 
-    async def _follow(self, commands: Connection, events: Connection) -> None:
-        core_uuid = await commands.api("global_getvar core_uuid")
+    async def _listen(self, commands: Connection, core_uuid: str) -> None:
+        """Follow the switch, as soon as that is for this daemon to do."""
+        await self._leading.wait()
+        host, port = split_address(self._switch.address)
+        events = await Connection.open(host, port, self._switch.password or "", self._on_events, self._clock)
         self.turned = self._clock()
-        await commands.command("event plain BACKGROUND_JOB")
-        self.turned = self._clock()
+        self._events = events
+        try:
+            await self._follow(commands, events, core_uuid)
+        finally:
+            self._events = None
+            events.close()
+
+    async def _follow(self, commands: Connection, events: Connection, core_uuid: str) -> None:
+        if not self.leading:
+            raise Disconnected("another callbridge follows the switch")
         self._to_probe = asyncio.Queue()
-        self.table.begin(same_run=core_uuid == self._core_uuid)
-        self._core_uuid = core_uuid
+        self.table.begin(same_run=core_uuid == self.core_uuid)
+        self.core_uuid = core_uuid
         self._away_since = None
         self.table.census.listed(self._clock())
-        self._console.connection = commands
         self._publish()
         self._become("syncing", None)
         answer = await events.command(f"event {self._switch.events} {' '.join(EVENTS + SWITCH_EVENTS)}")
         if not answer.startswith("+OK"):
             raise CommandRefused("event", answer)
         async with asyncio.TaskGroup() as tasks:
-            for connection in (commands, events):
-                tasks.create_task(self._until_closed(connection))
-                tasks.create_task(self._keep_alive(connection))
+            tasks.create_task(self._until_closed(events))
+            tasks.create_task(self._keep_alive(events))
             for _ in range(PROBERS):
                 tasks.create_task(self._probe(commands))
             tasks.create_task(self._synchronise(commands))
@@ -194,7 +226,8 @@ class Reflector:
             if self._clock() - connection.last_received >= PING_AFTER:
                 # Whatever it answers, it answers.
                 await connection.command("api uuid_exists callbridge", timeout=PING_TIMEOUT)
-            self.status.seen = max(self.status.seen or 0.0, connection.last_received)
+            if self.leading:
+                self.status.seen = max(self.status.seen or 0.0, connection.last_received)
 
     async def _synchronise(self, commands: Connection) -> None:
         began = self._clock()
@@ -204,8 +237,8 @@ class Reflector:
             self._compare(listed)
             await self._to_probe.join()
             if number >= 1 and self.status.state == "syncing":
+                self.sure = True
                 self._become("live", None)
-                self._store.rewrite(self._switch.name)
                 self._log.info("switch.live", calls=len(self.table), seconds=round(self._clock() - began, 2))
 
     async def _review(self) -> None:
@@ -261,8 +294,10 @@ class Reflector:
                 self._to_probe.task_done()
 
     def _take_answer(self, uuid: str, answer: str) -> None:
+        if not self.leading:
+            return
         now = self._clock()
-        if (event := _dump_of(uuid, answer)) is not None:
+        if (event := dump_of(uuid, answer)) is not None:
             self.table.apply(event, now)
         elif answer.startswith("-ERR No such channel"):
             self.table.absent(uuid, now)
@@ -278,10 +313,12 @@ class Reflector:
     # What comes in.
 
     def _on_events(self, events: list[Event]) -> None:
+        if not self.leading:
+            return
         now = self._clock()
         self.status.seen = now
         apply = self.table.apply
-        if events[-1].core_uuid not in ("", self._core_uuid) and self._events is not None:
+        if events[-1].core_uuid not in ("", self.core_uuid) and self._events is not None:
             # One of a read is as good as all of them, and none of them is of the channels that are known.
             self._events.close(Disconnected("the switch has begun another run"))
             return
@@ -292,10 +329,12 @@ class Reflector:
             self._become("stale", "the switch is shutting down")
 
     def _publish(self) -> None:
+        if not self.leading:
+            return
         changes = self.table.take_changes()
         if changes is not None:
             self._mirror.apply(self._switch.name, changes.updated, changes.gone, changes.ended, self._clock())
-            self._store.publish(self._switch.name, changes.updated, changes.gone)
+            self._store.publish(self._switch.name, changes.updated, changes.gone, changes.ended)
         self._ask()
         if self._ticking is None and self.table.next_deadline() is not None:
             self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
@@ -313,7 +352,7 @@ class Reflector:
 
     def _become(self, state: Literal["live", "syncing", "stale", "down"], error: str | None) -> None:
         now = self._clock()
-        if state in ("live", "syncing") and self.table.shut_down_at is not None:
+        if not self.leading or (state in ("live", "syncing") and self.table.shut_down_at is not None):
             return
         if error is not None and error != self.status.error:
             self._log.warning(f"switch.{state}", error=error)
@@ -323,28 +362,21 @@ class Reflector:
             self.status.seen = now
         self.status.state = state
         self.status.error = error
+        self._store.touch(self._switch.name)
 
     def _lost(self, error: Exception) -> None:
+        if not self.leading:
+            self._log.warning("switch.no_commands", error=f"{error}")
+            return
         now = self._clock()
         if self._away_since is None:
             self._away_since = now
         if now - self._away_since >= FORGET_AFTER:
-            self._core_uuid = ""
+            self.core_uuid = ""
             self.table.forget()
             self._publish()
             self.status.zombies = 0
-        self._become("stale" if self._core_uuid else "down", f"{error}")
-
-
-def _dump_of(uuid: str, answer: str) -> Event | None:
-    """The answer to `uuid_dump UUID json`, if it is one."""
-    if not answer.startswith("{"):
-        return None
-    try:
-        event = decode_json(answer.encode("utf-8", "replace"))
-    except RemoteProtocolError:
-        return None
-    return event if event.uuid == uuid and event.name == "CHANNEL_DATA" and event.sequence else None
+        self._become("stale" if self.core_uuid else "down", f"{error}")
 
 
 def _cause(group: ExceptionGroup[Exception]) -> Exception:

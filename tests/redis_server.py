@@ -27,28 +27,33 @@ START_TIMEOUT: Final = 20.0
 """Seconds that a start may take on the slowest machine; it takes some 10 ms."""
 
 
-def free_port() -> int:
-    """A port of loopback that nobody listens on.
+def free_port(further: int = 0) -> int:
+    """A port of loopback that nobody listens on, nor on the one that is so much `further` up.
 
     Below those that the kernel gives to outgoing connections: one of them could take it while the server is down, even
     a client's that tries to reach that very port.
     """
     while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as sock, suppress(OSError):
+        port = random.randrange(20_000, 32_000 - further)
+        with socket.socket() as sock, socket.socket() as other, suppress(OSError):
             sock.bind(("127.0.0.1", port))
+            if further:
+                other.bind(("127.0.0.1", port + further))
             return port
 
 
 class RedisServer:
     """One redis-server that keeps nothing on disk. `async with` ends it; it can be killed and started in between.
 
-    `options` are what redis.conf takes, as on the command line: `--requirepass secret`.
+    `options` are what redis.conf takes, as on the command line: `--requirepass secret`. `config`: it is a sentinel, and
+    this its file.
     """
 
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.port = free_port()
+    def __init__(self, folder: Path, *options: str, config: Path | None = None) -> None:
+        # A node of a cluster has a second one for the others (redis.conf, `cluster-port`).
+        self.port = free_port(10_000 if "--cluster-enabled" in options else 0)
         self.options = options
+        self._config = config
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
 
@@ -64,7 +69,8 @@ class RedisServer:
         """Start it, empty, and wait until it answers."""
         assert _PROGRAM is not None
         assert self._process is None
-        own = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", "")
+        own: tuple[str, ...] = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder))
+        own = (*own, "--save", "") if self._config is None else (str(self._config), "--sentinel", *own)
         with (self._folder / "redis.log").open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 _PROGRAM, *own, *self.options, stdout=output, stderr=output
@@ -77,7 +83,8 @@ class RedisServer:
     async def kill(self) -> None:
         """End it as a power failure does."""
         if self._process is not None:
-            self._process.kill()
+            with suppress(ProcessLookupError):
+                self._process.kill()
             await self._process.wait()
             self._process = None
 

@@ -74,6 +74,7 @@ class Followed:
         self.reflector = Reflector(
             self.config.switch[0], self.mirror, MemoryStore(), Console("pbx"), clock, clock.sleep
         )
+        self.reflector.lead()
         self.status = self.reflector.status
         self.running = asyncio.create_task(self.reflector.run())
         self.sequence = 0

@@ -1,4 +1,4 @@
-"""A store at work on made-up calls, and how its Redis is looked at."""
+"""Daemons that share made-up calls over a Redis, and how that is looked at."""
 
 import asyncio
 import json
@@ -9,12 +9,17 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from callbridge.records import Leg, Record
-from callbridge.store import RedisStore
+from callbridge.mirror import Mirror
+from callbridge.records import Ended, Leg, Record
+from callbridge.redisclient import connect
+from callbridge.shared import Share
 from tests.service import until
 
 PREFIX = "callbridge"
 KEY = "callbridge:{pbx}:calls"
+OWNER = "callbridge:{pbx}:owner"
+HEAD = "callbridge:{pbx}:head"
+CHANGES = "callbridge:{pbx}:changes"
 
 SAMPLE = Record(
     "01b7d166-b564-42ec-80a1-4ad343225934",
@@ -61,44 +66,104 @@ class Naps:
         await asyncio.sleep(0)
 
 
-class Kept:
-    """A RedisStore, the calls it is asked to keep, and the task that runs it."""
+class Switch:
+    """What would follow a switch: its calls are what a test says."""
 
-    def __init__(self, connect: Callable[[], "Redis"], sleep: Callable[[float], Awaitable[None]]) -> None:
-        self.live: dict[str, Record] = {}
-        self.store = RedisStore(connect, PREFIX, lambda switch: list(self.live.values()), sleep)
+    def __init__(self, mirror: Mirror) -> None:
+        self.calls: dict[str, Record] = {}
+        self.leading = False
+        self.sure = False
+        self.core_uuid = ""
+        self._status = mirror.switches["pbx"]
+
+    def records(self) -> list[Record]:
+        return list(self.calls.values())
+
+    def lead(self, known: Iterable[Record], core_uuid: str, silent: float) -> None:
+        if core_uuid:
+            self.calls = {record.call_id: record for record in known} | self.calls
+        self.core_uuid = "core"
+        self.leading = self.sure = True
+        self._status.state, self._status.error = "live", None
+
+    def resign(self) -> None:
+        self.calls, self.leading, self.sure, self.core_uuid = {}, False, False, ""
+
+
+class Daemon:
+    """A share of one switch, the calls it is to share, and the task that runs it."""
+
+    def __init__(
+        self,
+        find: Callable[[], Awaitable["Redis"]],
+        name: str = "one",
+        sleep: Callable[[float], Awaitable[None]] | None = None,
+        clock: Callable[[], float] | None = None,
+        writes: bool = True,
+    ) -> None:
+        self.mirror = Mirror(["pbx"])
+        self.source = Switch(self.mirror)
+        self.status = self.mirror.switches["pbx"]
+        self.clock = clock or asyncio.get_running_loop().time
+        self.share = Share(
+            "pbx", PREFIX, name, find, self.mirror, self.source, self.clock, sleep or Naps(), writes=writes
+        )
         self.running: asyncio.Task[None] | None = None
 
-    def change(self, *updated: Record, gone: Iterable[str] = ()) -> None:
-        """Calls of the switch change, as its table would tell."""
-        gone = list(gone)
+    @property
+    def calls(self) -> dict[str, Record]:
+        """What readers of this daemon see."""
+        return {record.call_id: record for record in self.mirror.records("pbx")}
+
+    def change(self, *updated: Record, gone: Iterable[str] = (), ended: Iterable[Ended] = ()) -> None:
+        """Calls of the switch change, as whoever follows it would tell."""
+        gone, ended = list(gone), list(ended)
         for call_id in gone:
-            del self.live[call_id]
-        self.live |= {record.call_id: record for record in updated}
-        self.store.publish("pbx", updated, gone)
+            del self.source.calls[call_id]
+        self.source.calls |= {record.call_id: record for record in updated}
+        self.mirror.apply("pbx", updated, gone, ended, self.clock())
+        self.share.publish(updated, gone, ended)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that the store does. Its failure fails the test."""
+        """Wait for something that the share does. Its failure fails the test."""
         running = self.running
         assert running is not None
         await until(lambda: running.done() or condition())
         if running.done():
             running.result()
 
-    async def state(self, state: str, error: str = "") -> None:
-        """Wait until the store says that it is so, with these words in the reason."""
-        await self.until(lambda: self.store.status.state == state and error in (self.store.status.error or ""))
+    async def store(self, state: str, error: str = "") -> None:
+        """Wait until the store is said to be so, with these words in the reason."""
+        await self.until(lambda: self.share.status.state == state and error in (self.share.status.error or ""))
+
+    async def owns(self) -> None:
+        """Wait until this one is the owner, and all is written."""
+        await self.until(lambda: repr(self.share) == "<Share pbx up, owner, 0 noted>")
+
+    async def follows(self, other: "Daemon") -> None:
+        """Wait until this one shows what the other does."""
+        await self.until(
+            lambda: (
+                (self.calls, self.status.state, self.status.run, self.status.seq)
+                == (other.calls, other.status.state, other.status.run, other.status.seq)
+            )
+        )
 
     async def holds(self, client: "Redis", calls: Mapping[str, Record] | None = None) -> None:
         """Wait until Redis has exactly these calls, as they are now; all that are live, if none are named."""
         running = self.running
         assert running is not None
         async with asyncio.timeout(20):
-            while await read(client) != plain(self.live if calls is None else calls):
+            while await read(client) != plain(self.source.calls if calls is None else calls):
                 if running.done():
                     running.result()
-                # A fake answers at once, and would not let the store go on.
-                await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        """A clean end."""
+        assert self.running is not None
+        self.running.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.running
 
 
 def plain(calls: Mapping[str, Record]) -> dict[str, Any]:
@@ -113,15 +178,11 @@ async def read(client: "Redis", key: str = KEY) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def keeping(
-    connect: Callable[[], "Redis"], sleep: Callable[[float], Awaitable[None]] | None = None
-) -> AsyncIterator[Kept]:
-    """A store that runs. It sleeps no time at all unless `sleep` says."""
-    kept = Kept(connect, sleep or Naps())
-    running = kept.running = asyncio.create_task(kept.store.run())
+async def sharing(url: str, name: str = "one", **options: Any) -> AsyncIterator[Daemon]:
+    """A daemon that runs. It sleeps no time at all unless `sleep` says."""
+    daemon = Daemon(lambda: connect(url, OWNER), name, **options)
+    daemon.running = asyncio.create_task(daemon.share.run())
     try:
-        yield kept
+        yield daemon
     finally:
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
+        await daemon.stop()

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callbridge import reflector as reflector_module
+from callbridge.answers import parse_list
 from callbridge.callset import SPLIT_AFTER
 from callbridge.errors import RemoteProtocolError
 from callbridge.esl.events import Event
 from callbridge.records import Row
-from callbridge.reflector import LIST_AT, parse_list
+from callbridge.reflector import LIST_AT
 from callbridge.simulator.server import EventSocket, Session
 from callbridge.simulator.switch import Switch
 from callbridge.simulator.traffic import Load, Traffic

@@ -1,0 +1,35 @@
+"""What a switch answers: the list of its channels, and the dump of one."""
+
+import re
+from typing import Final
+
+from callbridge.calls import shared
+from callbridge.errors import RemoteProtocolError
+from callbridge.esl.events import Event, decode_json
+
+_LIST_ROW: Final = re.compile(
+    r"^([A-Za-z0-9_.:@+-]{1,255})\|(?:in|out)bound\|(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\|", re.ASCII | re.MULTILINE
+)
+_LIST_END: Final = re.compile(r"(?:^|\n)\d+ total\.\s*$")
+
+
+def parse_list(text: str) -> dict[str, str]:
+    """uuid -> created, from `show channels as delim |`. Nothing else of a row is used, so a delimiter in a caller's
+    name does no harm, nor does a row that a line break in one makes up: what is listed is probed.
+
+    Raises RemoteProtocolError for what is no whole list: an error, or rows without the line that counts them.
+    """
+    if text.startswith("-") or not _LIST_END.search(text):
+        raise RemoteProtocolError(f"`show channels` gave no list: {' '.join(text[-200:].split())!r}")
+    return {uuid: shared(created) for uuid, created in _LIST_ROW.findall(text)}
+
+
+def dump_of(uuid: str, answer: str) -> Event | None:
+    """The answer to `uuid_dump UUID json`, if it is one."""
+    if not answer.startswith("{"):
+        return None
+    try:
+        event = decode_json(answer.encode("utf-8", "replace"))
+    except RemoteProtocolError:
+        return None
+    return event if event.uuid == uuid and event.name == "CHANNEL_DATA" and event.sequence else None

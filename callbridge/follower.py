@@ -1,0 +1,89 @@
+"""A switch that another daemon follows: what that one writes, as readers of this one see it.
+
+Pure: `now` is seconds of the clock of the mirror's writers. What is doubted is said to be stale: while the writer says
+nothing for longer than its lease lasts (it writes every few seconds, if only that it is there), or Redis is away.
+"""
+
+from typing import Final, Literal, get_args
+
+from callbridge.ledger import Entry, Snapshot, State
+from callbridge.mirror import Mirror
+
+SwitchState = Literal["live", "syncing", "stale", "down"]
+
+NOBODY: Final = "no callbridge follows this switch"
+REWRITTEN: Final = "the calls are being written again"
+
+
+class Follower:
+    """Brings one switch in the mirror to what Redis says."""
+
+    def __init__(self, switch: str, mirror: Mirror, lease: float) -> None:
+        self._switch = switch
+        self._mirror = mirror
+        self._status = mirror.switches[switch]
+        self._lease = lease
+        self._run = ""
+        self._writes = -1
+        """The number of the last write that was taken over; -1: the next one says nothing, the hash is to be read."""
+        self._heard = 0.0
+        """When whoever writes last did."""
+        self._whole = False
+        self.core_uuid = ""
+        """The run of the switch that the calls are of; "" before any are known."""
+
+    def __repr__(self) -> str:
+        return f"<Follower {self._status!r} run {self._run}, {self._writes} writes>"
+
+    def load(self, snapshot: Snapshot, now: float) -> None:
+        """Everything was read."""
+        self._run, self._writes, self._whole = snapshot.run, snapshot.writes, snapshot.whole
+        self._heard = now - snapshot.silent
+        if snapshot.state is None:
+            self.doubt(NOBODY, now)
+            return
+        if not snapshot.whole:
+            # What is known is nearer to the truth than what is half written.
+            self.doubt(REWRITTEN, now)
+            return
+        self.core_uuid = snapshot.core_uuid
+        self._mirror.replace(self._switch, snapshot.records, snapshot.run, snapshot.seq, now)
+        self._tell(snapshot.state, self._heard)
+        self.check(now)
+
+    def take(self, entry: Entry, now: float) -> bool:
+        """Take over an entry of the stream. False: something before it is missing, so everything is to be read."""
+        if entry.released:
+            return True
+        self._heard = now
+        if entry.reset or (entry.run, entry.writes) != (self._run, self._writes + 1) or not self._whole:
+            return entry.run == self._run and entry.writes <= self._writes and self._whole
+        self._writes = entry.writes
+        if entry.updated or entry.gone or entry.ended or entry.seq != self._status.seq:
+            self._mirror.apply(self._switch, entry.updated, entry.gone, entry.ended, now, entry.seq)
+        assert entry.state is not None
+        self._tell(entry.state, now)
+        return True
+
+    def check(self, now: float) -> None:
+        """Doubt the calls if nothing has been heard for too long."""
+        if now - self._heard > self._lease:
+            self.doubt(NOBODY, now)
+
+    def doubt(self, reason: str, now: float) -> None:
+        """The calls are as they were last known, and why."""
+        self._become("stale" if self.core_uuid else "down", reason, now)
+
+    def _tell(self, state: State, said: float) -> None:
+        status = self._status
+        status.seen = None if state.age is None else said - state.age
+        status.corrections, status.zombies = dict(state.corrections), state.zombies
+        since = said if state.since is None else said - state.since
+        for name in get_args(SwitchState):
+            if name == state.state:
+                self._become(name, state.error, since)
+
+    def _become(self, state: SwitchState, error: str | None, since: float) -> None:
+        if state != self._status.state:
+            self._status.since = since
+        self._status.state, self._status.error = state, error

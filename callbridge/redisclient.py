@@ -1,0 +1,120 @@
+"""A connection to the Redis that has a switch's keys: the one of the URL, a sentinel's master, a node of a cluster.
+
+However it is found, it is one connection to one server, and the first error ends it; who comes next looks it up again.
+It never sends anything twice by itself, and never connects again by itself, as a pool or a cluster client would: behind
+the second connection there may be a Redis that was restarted and is empty.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import MovedError, RedisError
+
+from callbridge.storeurl import StoreUrl, parse
+
+ANSWER_TIMEOUT: Final = 5.0
+"""Seconds that Redis may take for a connection or an answer."""
+
+CANCEL_AGAIN: Final = 0.05
+"""Seconds that a task has to end before it is cancelled again."""
+
+
+async def connect(url: str, key: str) -> "Redis":
+    """A client of the server that has `key`. Raises RedisError or OSError where it cannot be found; whether a single
+    Redis is there, only the first command tells."""
+    where = parse(url)
+    if where.kind == "sentinel":
+        return _client(where, *await _master(where))
+    if where.kind == "cluster":
+        return await _holder(where, key)
+    return _Client.from_url(url, **_options())
+
+
+async def endable(work: Coroutine[Any, Any, None]) -> None:
+    """Await what uses a client. Cancelled, it cancels that again and again until it ends.
+
+    redis-py writes with `asyncio.wait_for`, which until Python 3.12 forgets a cancellation that comes as the writing
+    ends (github.com/python/cpython/issues/86296), and then waits for the answer.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait([task])
+    finally:
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=CANCEL_AGAIN)
+        failure = None if task.cancelled() else task.exception()
+    if failure is not None:
+        raise failure
+
+
+def _options() -> dict[str, Any]:
+    # The protocol that every Redis knows; one that wants a password answers the newer one's HELLO with a riddle instead
+    # of "Authentication required".
+    return {
+        "single_connection_client": True,
+        "protocol": 2,
+        "socket_timeout": ANSWER_TIMEOUT,
+        "socket_connect_timeout": ANSWER_TIMEOUT,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+    }
+
+
+class _Client(Redis):
+    """Tells of every connection that is lost by a RedisError. Where Redis has reset it, uvloop ends the transport at
+    once and raises RuntimeError from the next write, and redis-py lets that through."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            raise RedisConnectionError(f"the connection was lost ({error})") from None
+
+
+def _client(where: StoreUrl, host: str, port: int) -> "Redis":
+    return _Client(
+        host=host, port=port, db=where.database, username=where.username, password=where.password, **_options()
+    )
+
+
+async def _master(where: StoreUrl) -> tuple[str, int]:
+    """Whom the sentinels call the master."""
+    sentinel = Sentinel(where.nodes, sentinel_kwargs=_options())  # type: ignore[no-untyped-call]
+    try:
+        host, port = await sentinel.discover_master(where.master)
+    except MasterNotFoundError:
+        # Without its words, which are of every client object.
+        raise RedisConnectionError(f"no sentinel can be reached that knows a master {where.master!r}") from None
+    finally:
+        for client in sentinel.sentinels:
+            await client.aclose()
+    return str(host), int(port)
+
+
+async def _holder(where: StoreUrl, key: str) -> "Redis":
+    """The node of a cluster that has the key's slot: the one that is asked, or whom it names."""
+    failure: RedisError | OSError = RedisConnectionError("no node of the cluster can be reached")
+    for node in where.nodes:
+        host, port = node
+        for _ in range(3):
+            client = _client(where, host, port)
+            try:
+                await client.exists(key)
+            except MovedError as moved:
+                await client.aclose()
+                # A node that does not know its own address names none.
+                host, port = moved.host or host, moved.port
+            except (RedisError, OSError) as error:
+                failure = error
+                await client.aclose()
+                break
+            else:
+                return client
+    raise failure

@@ -1,0 +1,58 @@
+"""What a URL of the store says."""
+
+import re
+
+import pytest
+
+from callbridge.storeurl import StoreUrl, parse
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("memory://", StoreUrl("memory")),
+        ("redis://127.0.0.1:6379/0", StoreUrl("single")),
+        ("rediss://user:secret@redis.example", StoreUrl("single")),
+        ("unix:///run/redis/redis.sock", StoreUrl("single")),
+        (
+            "redis+sentinel://one:26380,two.example,[::1]:26381/my-master_1.a",
+            StoreUrl("sentinel", (("one", 26380), ("two.example", 26379), ("::1", 26381)), "my-master_1.a"),
+        ),
+        (
+            "redis+sentinel://user:p%40ss@one/mymaster/3",
+            StoreUrl("sentinel", (("one", 26379),), "mymaster", 3, "user", "p@ss"),
+        ),
+        (
+            "redis+sentinel://:secret@one/mymaster/",
+            StoreUrl("sentinel", (("one", 26379),), "mymaster", 0, None, "secret"),
+        ),
+        ("redis+cluster://one,two:7001", StoreUrl("cluster", (("one", 6379), ("two", 7001)))),
+        ("redis+cluster://:secret@one:7000/0", StoreUrl("cluster", (("one", 7000),), password="secret")),
+    ],
+)
+def test_a_url_is_read(url: str, says: StoreUrl) -> None:
+    assert parse(url) == says
+    assert "secret" not in repr(parse(url))
+
+
+@pytest.mark.parametrize(
+    ("url", "wrong"),
+    [
+        ("redis+sentinel://:secret@one:26379", "needs the master's name"),
+        ("redis+sentinel://:secret@one:26379/", "needs the master's name"),
+        ("redis+sentinel://:secret@one:26379/mymaster/zero", "needs the master's name"),
+        ("redis+sentinel:///mymaster", "'' is no HOST:PORT"),
+        ("redis+sentinel://:secret@one,/mymaster", "'' is no HOST:PORT"),
+        ("redis+sentinel://:secret@one:0/mymaster", "'one:0' is no HOST:PORT"),
+        ("redis+sentinel://:secret@one:99999/mymaster", "'one:99999' is no HOST:PORT"),
+        ("redis+cluster://:secret@one:7000/1", "a cluster has no databases"),
+        ("redis+cluster://:secret@one two:7000", "'one two:7000' is no HOST:PORT"),
+        ("redis+cluster://:secret@one?ssl=true", "takes no options"),
+        ("redis+clusters://:secret@one", "'redis+clusters' is no store"),
+        ("Redis+cluster://:secret@one", "'redis+cluster' is no store"),
+    ],
+)
+def test_what_is_wrong_is_named_without_the_password(url: str, wrong: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(wrong)) as error:
+        parse(url)
+    assert "secret" not in str(error.value)
