@@ -233,8 +233,9 @@ async def test_one_call_is_told_with_every_field() -> None:
 
 
 async def test_of_one_id_on_two_switches_each_call_can_be_had() -> None:
-    mirror = live(filled(record(SAMPLE_ID, tenant="a.example")))
-    mirror.apply("far", [record("elsewhere", switch="far", ids=(SAMPLE_ID,), tenant="b.example")], (), (), NOW)
+    mirror = live(Mirror(["pbx", "far"]))
+    change(mirror, record(SAMPLE_ID, tenant="a.example"))
+    change(mirror, record("elsewhere", switch="far", ids=(SAMPLE_ID,), tenant="b.example"), switch="far")
     async with serving(mirror) as api:
         answer = await api.get(f"/v1/call/{SAMPLE_ID}")
         message = "switch: must say whose call is meant: pbx, far each have one of this id"

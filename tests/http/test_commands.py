@@ -15,6 +15,7 @@ from callbridge.commands import desk as desk_module
 from callbridge.commands.simple import CAUSES
 from callbridge.http.bodies import COMMANDS
 from callbridge.http.commands import STATUS
+from callbridge.mirror import SwitchStatus
 from callbridge.records import Record
 from tests.commands.kit import CALL, CALLED, NO_CHANNEL, NO_PHONE, SUPERVISOR, Bench, bench, leg, talking, watching
 from tests.http.kit import MAY_ALL, OPERATOR, Api, serving
@@ -249,6 +250,7 @@ async def test_a_parameter_that_there_is_not(tmp_path: Path, asked: str, paramet
 
 async def test_a_command_is_for_the_call_of_the_switch_that_is_named(tmp_path: Path) -> None:
     async with commanding(tmp_path) as (b, api):
+        b.mirror.switches["standby"] = SwitchStatus("standby")
         b.mirror.apply("standby", [msgspec.structs.replace(b.calls.of(CALL), switch="standby")], (), (), 0.0)
         answer = await api.ask("POST", path("mute"), {"legs": "aleg"})
         message = "switch: must say whose call is meant: pbx, standby each have one of this id"
