@@ -5,7 +5,7 @@ of that tenant. No I/O and no clock: whoever writes tells the time.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import count
 from typing import Final, Literal
 
@@ -21,7 +21,6 @@ REMEMBER_ENDED_FOR: Final = 300.0
 
 MAX_ENDED: Final = 50_000
 """Ended calls that are remembered, the newest; a bound for the memory at 1,000 calls a second."""
-
 
 MAX_ENDED_MONITORS: Final = 5_000
 """Ended monitors that are remembered, the newest."""
@@ -110,22 +109,28 @@ def list_body(rows: list[bytes], total: int, complete: bool) -> bytes:
     return b"".join([b'{"data":[', *rows, end])
 
 
+State = Literal["live", "syncing", "stale", "down"]
+
+
 class SwitchStatus:
-    """How far a switch's calls can be trusted.
+    """How far a switch's calls can be trusted, and how far its changes have come.
 
     `state`: *live*: the list is right; *syncing*: connected, being made right; *stale*: the connection is lost, the
     calls are as they were last known, for a while; *down*: nothing is known. `seen` is when the switch last said
     anything, `since` when the state began, on the writer's clock. `error`: why it is not live. `corrections` are what
     was found while it was live although no event had said so: channels that were gone, alive or changed. `zombies` are
-    rows of its list whose channels are gone. `run` names whoever writes, `seq` counts the changes that were applied in
-    it: with another run the count begins again. Daemons that share the switch have the same ones.
+    rows of its list whose channels are gone. `run` names whoever writes, and `seq` counts the changes applied so far in
+    that run: together they are a position, and where two are the same, so are the calls.
     """
 
-    __slots__ = ("corrections", "error", "name", "run", "seen", "seq", "since", "state", "zombies")
+    __slots__ = ("_on_state", "_state", "corrections", "error", "name", "run", "seen", "seq", "since", "zombies")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, on_state: Callable[[], None]) -> None:
         self.name = name
-        self.state: Literal["live", "syncing", "stale", "down"] = "down"
+        self._on_state = on_state
+        self._state: State = "down"
+        self.run = secrets.token_hex(4)
+        self.seq = 0
         self.seen: float | None = None
         self.since: float | None = None
         self.error: str | None = "not connected yet"
@@ -136,6 +141,17 @@ class SwitchStatus:
 
     def __repr__(self) -> str:
         return f"<SwitchStatus {self.name} {self.state}>"
+
+    @property
+    def state(self) -> State:
+        """How far the calls can be trusted; whoever has subscribed to the states hears of another one."""
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        if state != self._state:
+            self._state = state
+            self._on_state()
 
 
 _EMPTY: Final = Listing()
@@ -158,7 +174,9 @@ class Mirror:
     """The live calls of all switches, by tenant and by id, and the calls that ended in the last minutes."""
 
     def __init__(self, switches: Iterable[str]) -> None:
-        self.switches = {name: SwitchStatus(name) for name in switches}
+        self.switches = {name: SwitchStatus(name, self._tell_state) for name in switches}
+        self.replacing = False
+        """Whether what subscribers are told comes of `replace`: other calls may have come and gone since."""
         self._listings: dict[str | None, Listing] = {EVERY_TENANT: Listing()}
         self._entries: dict[str, dict[str, Entry]] = {}
         """switch -> call id -> entry"""
@@ -169,6 +187,7 @@ class Mirror:
         self._ended: dict[str, EndedCall] = {}
         self._ended_monitors: dict[str, tuple[Record, Monitor, float]] = {}
         self._subscribers: list[Subscriber] = []
+        self._state_subscribers: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
         return f"<Mirror {len(self.listing(EVERY_TENANT))} calls of {len(self._listings) - 1} tenants>"
@@ -222,6 +241,14 @@ class Mirror:
         """Call `subscriber` after every change, from now on."""
         self._subscribers.append(subscriber)
 
+    def subscribe_to_states(self, subscriber: Callable[[], None]) -> None:
+        """Call `subscriber` whenever a switch has come into another state, from now on."""
+        self._state_subscribers.append(subscriber)
+
+    def _tell_state(self) -> None:
+        for subscriber in self._state_subscribers:
+            subscriber()
+
     def ended_on(self, switch: str, call_id: str) -> Ended | None:
         """The call of that switch which ended lately and had this id."""
         known = self._ended.get(call_id)
@@ -248,15 +275,6 @@ class Mirror:
         """The live calls of a switch."""
         return [entry.record for entry in self._entries.get(switch, {}).values()]
 
-    def replace(self, switch: str, records: Iterable[Record], run: str, seq: int, now: float) -> None:
-        """The switch's calls are exactly these, after `seq` changes of `run`. What is left out is gone, and nobody has
-        said that it has ended."""
-        calls = {record.call_id: record for record in records}
-        known = {record.call_id: record for record in self.records(switch)}
-        updated = [record for call_id, record in calls.items() if known.get(call_id) != record]
-        self.switches[switch].run = run
-        self.apply(switch, updated, [call_id for call_id in known if call_id not in calls], (), now, seq)
-
     def apply(
         self,
         switch: str,
@@ -266,10 +284,8 @@ class Mirror:
         now: float,
         seq: int | None = None,
     ) -> None:
-        """Take over the changes of one switch; readers see all of them at once. `seq`: how many changes that makes in
-        the switch's run; one more, where it is not said."""
-        status = self.switches[switch]
-        status.seq = status.seq + 1 if seq is None else seq
+        """Take over the changes of one switch; readers see all of them at once. `seq` is what its count of changes
+        comes to with them; None: one more."""
         entries = self._entries.setdefault(switch, {})
         aliases = self._aliases.setdefault(switch, {})
         monitored = self._monitored.setdefault(switch, {})
@@ -286,8 +302,23 @@ class Mirror:
                 self._note_monitors(monitored, entries[record.call_id], before, record.monitors, now)
         for call in ended:
             self._remember(switch, call, now)
+        status = self.switches[switch]
+        status.seq = status.seq + 1 if seq is None else seq
         for subscriber in self._subscribers:
             subscriber(switch, updated, gone, ended)
+
+    def replace(self, switch: str, records: Collection[Record], run: str, seq: int, now: float) -> None:
+        """Make a switch's calls exactly these, which are what they were at that position. The calls that are no more
+        there are gone, and not said to have ended."""
+        entries = self._entries.get(switch, {})
+        kept = {record.call_id for record in records}
+        updated = [record for record in records if (e := entries.get(record.call_id)) is None or e.record != record]
+        self.switches[switch].run = run
+        self.replacing = True
+        try:
+            self.apply(switch, updated, [call_id for call_id in entries if call_id not in kept], (), now, seq)
+        finally:
+            self.replacing = False
 
     def _put(self, entries: dict[str, Entry], aliases: dict[str, Entry], record: Record) -> None:
         entry = entries.get(record.call_id)

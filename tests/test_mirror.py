@@ -335,6 +335,52 @@ def test_the_lists_are_complete_only_while_every_switch_is_live() -> None:
     assert not mirror.complete
 
 
+# Positions.
+
+
+def position(mirror: Mirror, switch: str = "pbx") -> tuple[str, int]:
+    return mirror.switches[switch].run, mirror.switches[switch].seq
+
+
+def test_every_change_moves_the_position_of_its_switch_before_anybody_is_told() -> None:
+    mirror = Mirror(["east", "west"])
+    (run, seq), west = position(mirror, "east"), position(mirror, "west")
+    told: list[tuple[str, int]] = []
+    mirror.subscribe(lambda *_: told.append(position(mirror, "east")))
+    change(mirror, record("a", switch="east"), switch="east")
+    mirror.apply("east", (), ["a"], (), 0.0, seq=41)
+    change(mirror, record("b", switch="east"), switch="east")
+    assert told == [(run, seq + 1), (run, 41), (run, 42)]
+    assert position(mirror, "west") == west
+    assert run != west[0] != Mirror(["west"]).switches["west"].run
+
+
+def test_the_calls_of_a_switch_are_replaced_by_what_they_were_at_a_position() -> None:
+    stays, changed = record("a", tenant="a.example"), record("b", 1, tenant="a.example")
+    mirror = filled(stays, changed, record("c", 2, tenant="a.example"))
+    told: list[tuple[list[str], list[str], int, tuple[str, int], bool]] = []
+    mirror.subscribe(
+        lambda _, updated, gone, ended: told.append(
+            ([call.call_id for call in updated], list(gone), len(list(ended)), position(mirror), mirror.replacing)
+        )
+    )
+    calls = [stays, record("b", 1, tenant="a.example", state="CS_PARK"), record("d", 3, tenant="b.example")]
+    mirror.replace("pbx", calls, "another", 7, 0.0)
+    assert told == [(["b", "d"], ["c"], 0, ("another", 7), True)]
+    assert [entry.record for entry in mirror.listing(EVERY_TENANT)] == calls
+    assert not mirror.replacing
+    assert mirror.find_ended("c", EVERY_TENANT, 0.0) is None
+
+
+def test_who_subscribes_to_the_states_hears_of_another_one_only() -> None:
+    mirror = Mirror(["east", "west"])
+    told: list[str] = []
+    mirror.subscribe_to_states(lambda: told.append(mirror.switches["east"].state))
+    for state in ("syncing", "syncing", "live"):
+        mirror.switches["east"].state = state
+    assert told == ["syncing", "live"]
+
+
 def test_what_it_is_shows_in_a_debugger() -> None:
     mirror = filled(record("a", tenant="a.example"), record("b", tenant="b.example"))
     assert repr(mirror) == "<Mirror 2 calls of 2 tenants>"
