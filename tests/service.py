@@ -33,6 +33,11 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
+    @property
+    def sleepers(self) -> int:
+        """How many sleep."""
+        return sum(not awake.done() for _, _, awake in self._sleepers)
+
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:
             await asyncio.sleep(0)

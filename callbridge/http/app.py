@@ -1,5 +1,6 @@
 """The aiohttp application: routes, and what all of them have in common."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
@@ -13,11 +14,14 @@ from callbridge.commands.desk import Desk
 from callbridge.config import Config, Scope
 from callbridge.http.auth import Authenticator, Caller, demand
 from callbridge.http.bodies import COMMANDS, MODES
-from callbridge.http.calls import AGE_HEADER, Calls, microseconds_now
+from callbridge.http.calls import Calls, microseconds_now
 from callbridge.http.commands import Commands
 from callbridge.http.failures import MAX_BODY, Failure, of_http
 from callbridge.http.monitors import Monitors
+from callbridge.http.stream import Streams
 from callbridge.http.switches import Switches
+from callbridge.http.trust import AGE_HEADER
+from callbridge.http.waits import Sleep, Waits
 from callbridge.mirror import Mirror
 from callbridge.store import Store
 
@@ -43,10 +47,12 @@ def make_app(
     desk: Desk,
     clock: Callable[[], float],
     wall_clock: Callable[[], int] = microseconds_now,
+    sleep: Sleep = asyncio.sleep,
 ) -> web.Application:
     """The whole API. `clock` is the one that the mirror's writers use, `wall_clock` gives microseconds since 1970."""
     authenticator = Authenticator(config.token)
-    calls, switches = Calls(mirror, clock, wall_clock), Switches(mirror, store, clock)
+    waits, streams = Waits(mirror, sleep), Streams(mirror, sleep)
+    calls, switches = Calls(mirror, waits, clock, wall_clock), Switches(mirror, store, clock)
     commands, monitors = Commands(desk, mirror, clock), Monitors(desk, mirror, clock)
 
     def route(method: str, path: str, scope: Scope, handler: Guarded) -> None:
@@ -60,10 +66,15 @@ def make_app(
         else:
             app.router.add_route(method, path, guarded)
 
-    app = web.Application(middlewares=[_make_frame(config.http.cors_origins)], client_max_size=MAX_BODY)
+    origins = _Origins(config.http.cors_origins)
+    app = web.Application(middlewares=[_make_frame(origins)], client_max_size=MAX_BODY)
+    app.on_response_prepare.append(origins.sign)
+    app.on_shutdown.extend((waits.close, streams.close))
+    app.cleanup_ctx.append(streams.beating)
     route("GET", "/v1/call", "read", calls.list)
     route("POST", "/v1/call", "control", commands.place)
     route("GET", "/v1/call/count", "read", calls.count)
+    route("GET", "/v1/call/stream", "read", streams.stream)
     route("GET", "/v1/call/{call_id}", "read", calls.one)
     for name in COMMANDS:
         scope: Scope = "monitor" if name in MODES else "control"
@@ -89,25 +100,39 @@ def _in_one_line(record: logging.LogRecord) -> bool:
 SERVER_LOG.addFilter(_in_one_line)
 
 
-def _make_frame(origins: Iterable[str]) -> Middleware:
-    """The one middleware: failures become answers, and pages of the allowed origins may read them."""
-    allowed = frozenset(origins)
+class _Origins:
+    """The web pages of other origins that may use the API."""
+
+    def __init__(self, origins: Iterable[str]) -> None:
+        self._allowed = frozenset(origins)
+
+    def permits(self, request: web.Request) -> bool:
+        """Whether the page that asks may read the answer."""
+        origin = request.headers.get("Origin") if self._allowed else None
+        return origin is not None and (origin in self._allowed or "*" in self._allowed)
+
+    async def sign(self, request: web.Request, response: web.StreamResponse) -> None:
+        """What stands above every answer. Here and not in a middleware, which is too late for one that is a stream."""
+        response.headers["Server"] = "callbridge"
+        if self._allowed:
+            response.headers["Vary"] = "Origin, Authorization"
+        if self.permits(request):
+            response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
+            response.headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
+
+
+def _make_frame(origins: _Origins) -> Middleware:
+    """The one middleware: failures become answers, and browsers are told what pages may ask."""
 
     @web.middleware
     async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
-        origin = request.headers.get("Origin") if allowed else None
-        permitted = origin is not None and (origin in allowed or "*" in allowed)
-        if permitted and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-            response: web.StreamResponse = web.Response(status=204, headers=_PREFLIGHT)
-        else:
-            response = await _answer(request, handler)
-        response.headers["Server"] = "callbridge"
-        if allowed:
-            response.headers["Vary"] = "Origin, Authorization"
-        if permitted and origin is not None:
-            response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
-        return response
+        if (
+            request.method == "OPTIONS"
+            and "Access-Control-Request-Method" in request.headers
+            and origins.permits(request)
+        ):
+            return web.Response(status=204, headers=_PREFLIGHT)
+        return await _answer(request, handler)
 
     return frame
 

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -11,11 +11,10 @@ from aiohttp import web
 from callbridge.http.auth import Caller
 from callbridge.http.failures import JSON, Failure, invalid_parameter
 from callbridge.http.query import Query, answer, count, full, parse
+from callbridge.http.trust import age_headers, is_complete
+from callbridge.http.waits import Asked, Waits
 from callbridge.mirror import Mirror
 from callbridge.records import Record
-
-AGE_HEADER: Final = "Callbridge-Age"
-"""Seconds since the switch asked for that has been silent longest last spoke: how old the oldest data can be."""
 
 _NO_QUERY: Final = Query()
 _HEADERS: Final = {"Cache-Control": "private, no-cache"}
@@ -29,8 +28,9 @@ def microseconds_now() -> int:
 class Calls:
     """The handlers. `clock` is the one that the mirror's writers use."""
 
-    def __init__(self, mirror: Mirror, clock: Callable[[], float], wall_clock: Callable[[], int]) -> None:
+    def __init__(self, mirror: Mirror, waits: Waits, clock: Callable[[], float], wall_clock: Callable[[], int]) -> None:
         self._mirror = mirror
+        self._waits = waits
         self._clock = clock
         self._wall_clock = wall_clock
         self._run = secrets.token_hex(4)
@@ -39,25 +39,29 @@ class Calls:
     async def list(self, request: web.Request, caller: Caller) -> web.Response:
         """GET /v1/call"""
         query = parse(request.rel_url) if request.query_string else _NO_QUERY
-        listing, complete = self._mirror.listing(caller.tenant), self._complete(query)
-        headers = self._headers(query.switches)
-        if not query.ages:
-            version = listing.version if query.fields or query.selects or query.sort else listing.rows_version
-            headers["ETag"] = tag = f'"{self._run}-{listing.serial}-{version}-{complete:d}"'
+        complete = is_complete(self._mirror, query.switches, required=query.require_live)
+        tag = "" if query.ages else self._tag(caller.tenant, query)
+        if tag and _matches(request, tag):
+            if query.wait:
+                asked = Asked(caller.tenant, query, tag)
+                await self._waits.until_changed(asked, lambda: self._tag(caller.tenant, query), query.wait)
+                complete = is_complete(self._mirror, query.switches, required=query.require_live)
+                tag = self._tag(caller.tenant, query)
             if _matches(request, tag):
-                return web.Response(status=304, headers=headers)
-        if query is _NO_QUERY or not request.query_string:
-            body = listing.body(complete)
-        else:
-            body = answer(listing, query, complete, self._wall_clock())
+                return web.Response(status=304, headers=self._headers(query) | {"ETag": tag})
+        headers = self._headers(query)
+        if tag:
+            headers["ETag"] = tag
+        listing = self._mirror.listing(caller.tenant)
+        body = listing.body(complete) if query is _NO_QUERY else answer(listing, query, complete, self._wall_clock())
         return web.Response(body=body, content_type=JSON, headers=headers)
 
     async def count(self, request: web.Request, caller: Caller) -> web.Response:
         """GET /v1/call/count"""
-        query = parse(request.rel_url, counting=True)
-        complete = self._complete(query)
+        query = parse(request.rel_url, "count")
+        complete = is_complete(self._mirror, query.switches, required=query.require_live)
         body = count(self._mirror.listing(caller.tenant), query, complete, self._wall_clock())
-        return web.Response(body=body, content_type=JSON, headers=self._headers(query.switches))
+        return web.Response(body=body, content_type=JSON, headers=self._headers(query))
 
     async def one(self, request: web.Request, caller: Caller) -> web.Response:
         """GET /v1/call/{call_id}"""
@@ -66,26 +70,16 @@ class Calls:
                 raise invalid_parameter(name[:40], "there is no such parameter; there is switch")
         record = find_call(self._mirror, request, caller, self._clock())
         body = msgspec.json.encode({"data": full(record, self._wall_clock())})
-        return web.Response(body=body, content_type=JSON, headers=self._headers((record.switch,)))
+        return web.Response(body=body, content_type=JSON, headers=self._headers(Query(switches=(record.switch,))))
 
-    def _complete(self, query: Query) -> bool:
-        """Whether every switch asked for is live; one that is not known is not."""
-        known = self._mirror.switches
-        late = [name for name in query.switches or known if name not in known or known[name].state != "live"]
-        if query.require_live and late:
-            message = f"not every switch is live ({', '.join(late)}); try again, or ask without require=live"
-            raise Failure(503, "SWITCH_UNAVAILABLE", message, headers={"Retry-After": "2"})
-        return not late
+    def _tag(self, tenant: str | None, query: Query) -> str:
+        """What changes with the answer."""
+        listing, complete = self._mirror.listing(tenant), is_complete(self._mirror, query.switches)
+        version = listing.version if query.fields or query.selects or query.sort else listing.rows_version
+        return f'"{self._run}-{listing.serial}-{version}-{complete:d}"'
 
-    def _headers(self, switches: Sequence[str]) -> dict[str, str]:
-        """What stands above an answer from these switches; none named: from all."""
-        headers = dict(_HEADERS)
-        known = self._mirror.switches
-        asked = [known[name] for name in switches or known if name in known]
-        seen = [switch.seen for switch in asked if switch.seen is not None]
-        if seen:
-            headers[AGE_HEADER] = f"{max(0.0, self._clock() - min(seen)):.3f}"
-        return headers
+    def _headers(self, query: Query) -> dict[str, str]:
+        return _HEADERS | age_headers(self._mirror, query.switches, self._clock())
 
 
 def find_call(mirror: Mirror, request: web.Request, caller: Caller, now: float) -> Record:

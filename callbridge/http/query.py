@@ -1,13 +1,14 @@
 """What a consumer asks of the list: filters, order, page, fields; and the answer to it.
 
 Every field of a call can be shown and, where it is one value, filtered by, sorted by and counted by. A parameter that
-is not known is an error, so that a misspelt filter never gives the whole list.
+is not known is an error, so that a misspelt filter never gives the whole list. The count and the stream are asked in
+the same way.
 """
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
@@ -20,6 +21,11 @@ from callbridge.records import Record, Row
 
 MAX_LIMIT: Final = 100_000
 MAX_OFFSET: Final = 10_000_000
+MAX_WAIT: Final = 60
+"""Seconds; proxies give up on an answer after as many."""
+
+Kind = Literal["list", "count", "stream"]
+"""What is asked for; each takes parameters of its own."""
 
 Getter = Callable[[Record, int], Any]
 """A field of a call at a time (microseconds since 1970)."""
@@ -74,7 +80,7 @@ SINGLE_FIELDS: Final = tuple(name for name in FIELDS if name not in LIST_FIELDS)
 class Query(msgspec.Struct, frozen=True):
     """A checked question. `filters`: every field must have one of its values, as text ("" for none)."""
 
-    filters: tuple[tuple[Getter, frozenset[str]], ...] = ()
+    filters: tuple[tuple[str, frozenset[str]], ...] = ()
     text: str = ""
     sort: str = ""
     descending: bool = False
@@ -85,6 +91,10 @@ class Query(msgspec.Struct, frozen=True):
     switches: tuple[str, ...] = ()
     """The only switches that are asked for; none named: all of them."""
     require_live: bool = False
+    wait: int = 0
+    """Seconds that the answer may take where nothing has changed."""
+    last_event_id: str = ""
+    """How far a stream has been read."""
     ages: bool = False
     """Whether the answer changes with the clock alone."""
 
@@ -94,8 +104,9 @@ class Query(msgspec.Struct, frozen=True):
         return bool(self.filters or self.text)
 
 
-def parse(url: URL, *, counting: bool = False) -> Query:
-    """The query string of `/v1/call`, or of `/v1/call/count`. Raises Failure 400 that names the parameter."""
+def parse(url: URL, kind: Kind = "list") -> Query:
+    """The query string of `/v1/call`, `/v1/call/count` or `/v1/call/stream`. Raises Failure 400 that names the
+    parameter."""
     parameters = _decoded(url)
     given: dict[str, Any] = {}
     filters = []
@@ -106,18 +117,32 @@ def parse(url: URL, *, counting: bool = False) -> Query:
         values = parameters.getall(name)
         used.add(name)
         if name in SINGLE_FIELDS:
-            filters.append((FIELDS[name], frozenset(values)))
+            filters.append((name, frozenset(values)))
             if name == "switch":
                 given["switches"] = tuple(dict.fromkeys(values))
             continue
-        reader = (_COUNT_READERS if counting else _LIST_READERS).get(name)
+        reader = _READERS[kind].get(name)
         if reader is None:
-            raise invalid_parameter(name, f"there is no such parameter{_hint(name, counting)}")
+            raise invalid_parameter(name, f"there is no such parameter{_hint(name, kind)}")
         if len(values) > 1:
             raise invalid_parameter(name, "is given more than once")
         given |= reader(name, values[0])
     touched = {*used, given.get("sort", ""), given.get("by", ""), *given.get("fields", ())}
-    return Query(filters=tuple(filters), ages=not touched.isdisjoint(CLOCK_FIELDS), **given)
+    query = Query(filters=tuple(filters), ages=not touched.isdisjoint(CLOCK_FIELDS), **given)
+    _check_clock(query, kind)
+    return query
+
+
+def _check_clock(query: Query, kind: Kind) -> None:
+    """What changes with the clock alone is no change that a stream tells or a request can wait for."""
+    if not query.ages:
+        return
+    if kind == "stream":
+        parameter = next((name for name, _ in query.filters if name in CLOCK_FIELDS), "fields")
+        fields = ", ".join(CLOCK_FIELDS)
+        raise invalid_parameter(parameter, f"{fields} change every second, which is no event; leave them out here")
+    if query.wait:
+        raise invalid_parameter("wait", "a list with fields that change every second is never the same; ask without it")
 
 
 def _decoded(url: URL) -> MultiMapping[str]:
@@ -131,13 +156,19 @@ def _decoded(url: URL) -> MultiMapping[str]:
     return url.query
 
 
+def matches(record: Record, query: Query, now_us: int) -> bool:
+    """Whether a call is one of those asked for."""
+    for name, values in query.filters:
+        if _text(FIELDS[name](record, now_us)) not in values:
+            return False
+    return not query.text or _contains(record, query.text)
+
+
 def select(listing: Listing, query: Query, now_us: int) -> list[Entry]:
     """The calls that match, in the order asked for, not yet cut to the page."""
     entries = list(listing)
-    for getter, values in query.filters:
-        entries = [entry for entry in entries if _text(getter(entry.record, now_us)) in values]
-    if query.text:
-        entries = [entry for entry in entries if _contains(entry.record, query.text)]
+    if query.selects:
+        entries = [entry for entry in entries if matches(entry.record, query, now_us)]
     if query.sort:
         entries = _sorted(entries, _SORT_BY[query.sort], query.descending, now_us)
     return entries
@@ -245,25 +276,38 @@ def _read_require(name: str, value: str) -> dict[str, Any]:
     return {"require_live": True}
 
 
+def _read_wait(name: str, value: str) -> dict[str, Any]:
+    return {"wait": _number(name, value, 0, MAX_WAIT)}
+
+
+def _read_last_event_id(_: str, value: str) -> dict[str, Any]:
+    return {"last_event_id": value}
+
+
 def _read_by(name: str, value: str) -> dict[str, Any]:
     return {"by": _known(name, value, SINGLE_FIELDS)}
 
 
-_COUNT_READERS: Final = {"q": _read_text, "require": _read_require, "by": _read_by}
-_LIST_READERS: Final = {
-    "q": _read_text,
-    "require": _read_require,
-    "sort": _read_sort,
-    "limit": _read_limit,
-    "offset": _read_offset,
-    "fields": _read_fields,
+_EVERYWHERE: Final = {"q": _read_text, "require": _read_require}
+_READERS: Final[Mapping[Kind, Mapping[str, Callable[[str, str], dict[str, Any]]]]] = {
+    "list": {
+        **_EVERYWHERE,
+        "sort": _read_sort,
+        "limit": _read_limit,
+        "offset": _read_offset,
+        "fields": _read_fields,
+        "wait": _read_wait,
+    },
+    "count": {**_EVERYWHERE, "by": _read_by},
+    "stream": {**_EVERYWHERE, "fields": _read_fields, "last_event_id": _read_last_event_id},
 }
+_PATHS: Final[Mapping[Kind, str]] = {"list": "/v1/call", "count": "/v1/call/count", "stream": "/v1/call/stream"}
 
 
-def _hint(name: str, counting: bool) -> str:
-    readers, others = (_COUNT_READERS, _LIST_READERS) if counting else (_LIST_READERS, _COUNT_READERS)
-    if name in others:
-        return f" here; it is one of {'/v1/call' if counting else '/v1/call/count'}"
-    if near := difflib.get_close_matches(name, [*SINGLE_FIELDS, *readers], 1):
+def _hint(name: str, kind: Kind) -> str:
+    for other, readers in _READERS.items():
+        if name in readers:
+            return f" here; it is one of {_PATHS[other]}"
+    if near := difflib.get_close_matches(name, [*SINGLE_FIELDS, *_READERS[kind]], 1):
         return f"; do you mean {near[0]!r}?"
-    return f"; there are {', '.join([*readers, *SINGLE_FIELDS])}"
+    return f"; there are {', '.join([*_READERS[kind], *SINGLE_FIELDS])}"

@@ -19,6 +19,7 @@ from callbridge.http.app import make_app
 from callbridge.mirror import Mirror
 from callbridge.store import MemoryStore, Store
 from tests.http.samples import SAMPLE
+from tests.http.streaming import Reader
 from tests.service import Clock, until
 
 EVERYTHING: Final = "a token for every tenant"
@@ -130,10 +131,31 @@ class Api:
         await writer.wait_closed()
         await until(lambda: connection not in server.connections and (task is None or task.done()))
 
+    def stream(self, query: str = "", token: str = EVERYTHING, **state: Any) -> "Reader":
+        """A client of the stream, not yet connected."""
+        return Reader(self._client.session, f"{self._server.make_url('/v1/call/stream')}{query}", token, **state)
+
     async def _send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Answer:
         url = URL(f"{self._server.make_url('/')}{path.removeprefix('/')}", encoded=True)
         async with self._client.session.request(method, url, headers=headers, data=data) as response:
-            return Answer(response.status, CIMultiDict(response.headers), await response.read())
+            # A stream has no end.
+            endless = response.content_type == "text/event-stream"
+            return Answer(response.status, CIMultiDict(response.headers), b"" if endless else await response.read())
+
+    async def shut_down(self) -> None:
+        """End the service, while its clients are connected."""
+        async with asyncio.timeout(20):
+            await self._server.close()
+
+    async def send_until(self, data: bytes, end: bytes) -> bytes:
+        """Send these bytes, and read up to those."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._server.port)
+        writer.write(data)
+        async with asyncio.timeout(20):
+            answer = await reader.readuntil(end)
+        writer.close()
+        await writer.wait_closed()
+        return answer
 
     async def send(self, head: bytes, body: bytes = b"") -> Answer:
         """Send these bytes with a Host and nothing else, for what no well-behaved client would."""
@@ -165,7 +187,7 @@ async def serving(
     )
     clock = clock or Clock(NOW)
     desk = desk or make_desk(config, mirror, {}, clock)
-    app = make_app(config, mirror, store or MemoryStore(), desk, clock, lambda: api.wall_us)
+    app = make_app(config, mirror, store or MemoryStore(), desk, clock, lambda: api.wall_us, clock.sleep)
     if prepare is not None:
         prepare(app)
     server = TestServer(app)

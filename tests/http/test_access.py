@@ -34,6 +34,7 @@ class Route(NamedTuple):
 ROUTES: Final = [
     Route("GET", "/v1/call", "read"),
     Route("GET", "/v1/call/count", "read"),
+    Route("GET", "/v1/call/stream", "read"),
     Route("GET", "/v1/call/{call_id}", "read"),
     Route("GET", "/v1/switch", "read"),
     Route("POST", "/v1/call", "control", {"ext": "101", "destination": "102"}),

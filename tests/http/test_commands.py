@@ -250,7 +250,7 @@ async def test_a_parameter_that_there_is_not(tmp_path: Path, asked: str, paramet
 
 async def test_a_command_is_for_the_call_of_the_switch_that_is_named(tmp_path: Path) -> None:
     async with commanding(tmp_path) as (b, api):
-        b.mirror.switches["standby"] = SwitchStatus("standby")
+        b.mirror.switches["standby"] = SwitchStatus("standby", lambda: None)
         b.mirror.apply("standby", [msgspec.structs.replace(b.calls.of(CALL), switch="standby")], (), (), 0.0)
         answer = await api.ask("POST", path("mute"), {"legs": "aleg"})
         message = "switch: must say whose call is meant: pbx, standby each have one of this id"

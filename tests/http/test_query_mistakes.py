@@ -10,7 +10,7 @@ from tests.http.kit import EVERYTHING, live, serving
 from tests.http.samples import filled, record
 
 SINGLE = ", ".join(SINGLE_FIELDS)
-OF_THE_LIST = f"there are q, require, sort, limit, offset, fields, {SINGLE}"
+OF_THE_LIST = f"there are q, require, sort, limit, offset, fields, wait, {SINGLE}"
 OF_THE_COUNT = f"there are q, require, by, {SINGLE}"
 NO_SUCH = "there is no such parameter"
 LIMITS = "must be a whole number from 0 to 100000"
