@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import TCPConnector, web
 from aiohttp.test_utils import TestClient, TestServer
 from multidict import CIMultiDict
 from yarl import URL
@@ -142,6 +142,14 @@ class Api:
             endless = response.content_type == "text/event-stream"
             return Answer(response.status, CIMultiDict(response.headers), b"" if endless else await response.read())
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the client for which most do."""
+        server = self._server.runner.server if self._server.runner is not None else None
+        assert isinstance(server, web.Server)
+        transports = [connection.transport for connection in server.connections]
+        return max(transport.get_write_buffer_size() for transport in transports if transport is not None)
+
     async def shut_down(self) -> None:
         """End the service, while its clients are connected."""
         async with asyncio.timeout(20):
@@ -191,7 +199,8 @@ async def serving(
     if prepare is not None:
         prepare(app)
     server = TestServer(app)
-    async with TestClient(server) as client:
+    # A client opens 100 connections at most, unless told otherwise.
+    async with TestClient(server, connector=TCPConnector(limit=0)) as client:
         api = Api(mirror, server, client, clock)
         yield api
 
