@@ -9,7 +9,7 @@ from typing import Final
 from bench.processes import Failed
 from bench.report import Line, machine, peers, table
 
-PARTS: Final = ("ingest", "memory", "listing", "freshness", "simulator")
+PARTS: Final = ("ingest", "memory", "listing", "freshness", "stream", "simulator")
 
 
 def main() -> int:

@@ -1,12 +1,12 @@
 """The latest changes of every switch, so that whoever was away for a moment hears what it has missed.
 
 A position is how far a switch's changes have come: (run, seq), as its `SwitchStatus` has them. The changes after it are
-kept in a ring until there are too many. No I/O and no clock. While nobody listens, nothing is kept and a change costs
-nothing; the first listener begins it.
+kept in a ring until there are too many. No I/O and no clock. While nobody listens, nothing is kept and nothing is done;
+the first listener begins it.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -72,6 +72,8 @@ class _Ring:
         self.now = now
         self.known = {record.call_id: record for record in records}
         self._batches: deque[Batch] = deque()
+        self._starts: set[Point] = set()
+        """Where a batch begins"""
         self._changes = 0
         self._bytes = 0
 
@@ -79,23 +81,30 @@ class _Ring:
         """Keep one more, and let go of the oldest beyond the bounds."""
         self.now = batch.now
         self._batches.append(batch)
-        self._changes += len(batch.changes)
+        self._starts.add(batch.was)
+        # An empty one, which only moves the position, counts as well.
+        self._changes += len(batch.changes) or 1
         self._bytes += batch.size
         while self._changes > MAX_CHANGES or self._bytes > MAX_BYTES:
             oldest = self._batches.popleft()
-            self._changes -= len(oldest.changes)
+            self._starts.discard(oldest.was)
+            self._changes -= len(oldest.changes) or 1
             self._bytes -= oldest.size
 
     def since(self, point: Point) -> Missed | None:
         """What came after that position; None where that is not known any more."""
         if self.ahead(point) or point == self.now:
             return Missed([])
+        oldest = self._batches[0].was if self._batches else self.now
+        within = point[0] == oldest[0] == self.now[0] and oldest[1] < point[1]
+        if point not in self._starts and not within:
+            return None
         found: list[Batch] = []
         for batch in reversed(self._batches):
             found.append(batch)
             if batch.was == point:
                 return Missed(found[::-1])
-            if batch.was[0] == batch.now[0] == point[0] and batch.was[1] < point[1] < batch.now[1]:
+            if point not in self._starts and batch.was[1] < point[1]:
                 return Missed(found[::-1], begun=True) if batch.divisible else None
         return None
 
@@ -104,15 +113,15 @@ class _Ring:
 
 
 class Feed:
-    """The latest changes of all switches of a mirror. `listeners` may ask for them."""
+    """The latest changes of all switches of a mirror. `tell` is called after each of them while they are kept."""
 
-    def __init__(self, mirror: Mirror) -> None:
+    def __init__(self, mirror: Mirror, tell: Callable[[], None]) -> None:
         self._mirror = mirror
+        self._tell = tell
         self._rings: dict[str, _Ring] = {}
         self._listeners = 0
         self._unheard = 0
         """Changes since the last listener went."""
-        mirror.subscribe(self._on_changes)
 
     def __repr__(self) -> str:
         return f"<Feed of {self._listeners} listeners, {'keeping' if self._rings else 'idle'}>"
@@ -124,6 +133,7 @@ class Feed:
         if not self._rings:
             for name, status in self._mirror.switches.items():
                 self._rings[name] = _Ring((status.run, status.seq), self._mirror.records(name))
+            self._mirror.subscribe(self._on_changes)
 
     def end(self) -> None:
         """One listens no more. It may come back, so the changes are kept until they are too many for that."""
@@ -144,8 +154,6 @@ class Feed:
         return switch in self._rings and self._rings[switch].ahead(point)
 
     def _on_changes(self, switch: str, updated: Iterable[Record], gone: Iterable[str], ended: Iterable[Ended]) -> None:
-        if not self._rings:
-            return
         ring, status = self._rings[switch], self._mirror.switches[switch]
         changes = [*_departures(ring.known, updated, gone, ended)]
         for record in updated:
@@ -158,6 +166,8 @@ class Feed:
             self._unheard += len(changes)
             if self._unheard > MAX_CHANGES:
                 self._rings = {}
+                self._mirror.unsubscribe(self._on_changes)
+        self._tell()
 
 
 def _departures(

@@ -239,7 +239,12 @@ class Mirror:
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call `subscriber` after every change, from now on."""
-        self._subscribers.append(subscriber)
+        # Another list, because whoever goes through this one may be calling a subscriber.
+        self._subscribers = [*self._subscribers, subscriber]
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Call it no more: what nobody waits for costs nothing."""
+        self._subscribers = [known for known in self._subscribers if known != subscriber]
 
     def subscribe_to_states(self, subscriber: Callable[[], None]) -> None:
         """Call `subscriber` whenever a switch has come into another state, from now on."""

@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import msgspec
 import pytest
 
@@ -16,8 +17,9 @@ from callbridge.errors import StartError
 from callbridge.esl.events import Event
 from callbridge.store import MemoryStore
 from tests.daemonkit import Pbx, config, make_quick, serving
+from tests.http.streaming import Reader
 from tests.redis_server import RedisServer, free_port, needs_redis
-from tests.service import until
+from tests.service import TOKEN, until
 
 KEY = "callbridge:{pbx0}:calls"
 
@@ -245,3 +247,22 @@ async def test_a_port_that_is_taken_is_said_and_no_switch_is_bothered() -> None:
             with pytest.raises(StartError, match=f"^cannot listen on {address}: Address already in use$"):
                 await Daemon(config(port, listen=address)).run()
             assert not server.sessions
+
+
+async def test_streams_end_with_the_daemon_and_not_when_its_time_is_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("callbridge.daemon.SHUTDOWN_TIMEOUT", 600.0)
+    pbx = Pbx(live=3)
+    async with pbx.listen() as port, aiohttp.ClientSession() as client:
+        async with serving(config(port)) as service:
+            await service.switch("live")
+            reader = Reader(client, f"{service.daemon.url}/v1/call/stream", TOKEN)
+            await reader.connect()
+            await reader.next("switch")
+            assert set(reader.rows) == pbx.calls
+            service.daemon.stop()
+        # It has stopped by now.
+        while not reader.ended:
+            await reader.read()
+        reader.cut()

@@ -12,7 +12,7 @@ from tests.http.samples import change, ended, filled, record
 
 def listened_to(*records: Any) -> tuple[Mirror, Feed]:
     mirror = filled(*records)
-    feed = Feed(mirror)
+    feed = Feed(mirror, lambda: None)
     feed.begin()
     return mirror, feed
 
@@ -50,6 +50,16 @@ def test_it_does_not_know_what_was_before_the_first_listener_nor_other_runs_nor_
     assert not feed.ahead("pbx", ("another", seq + 1))
 
 
+def test_changes_of_nothing_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "MAX_CHANGES", 10)
+    mirror, feed = listened_to(record("a"))
+    for _ in range(20):
+        change(mirror)
+    run, seq = feed.positions()["pbx"]
+    assert told(feed, (run, seq - 10)) == [[]] * 10
+    assert told(feed, (run, seq - 11)) is None
+
+
 @pytest.mark.parametrize(("bound", "most"), [("MAX_CHANGES", 10), ("MAX_BYTES", 8_000)])
 def test_it_keeps_so_much_and_no_more(monkeypatch: pytest.MonkeyPatch, bound: str, most: int) -> None:
     monkeypatch.setattr(feed_module, bound, most)
@@ -69,7 +79,7 @@ def test_it_keeps_so_much_and_no_more(monkeypatch: pytest.MonkeyPatch, bound: st
 def test_while_nobody_listens_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_module, "MAX_CHANGES", 5)
     mirror = filled(record("a"))
-    feed = Feed(mirror)
+    feed = Feed(mirror, lambda: None)
     change(mirror, record("b", 1))
     assert repr(feed) == "<Feed of 0 listeners, idle>"
     feed.begin()

@@ -355,6 +355,21 @@ def test_every_change_moves_the_position_of_its_switch_before_anybody_is_told() 
     assert run != west[0] != Mirror(["west"]).switches["west"].run
 
 
+def test_who_is_told_no_more_is_not_told_and_may_go_while_others_are() -> None:
+    mirror = Mirror(["pbx"])
+    told: list[str] = []
+
+    def once(*_: Any) -> None:
+        told.append("once")
+        mirror.unsubscribe(once)
+
+    mirror.subscribe(once)
+    mirror.subscribe(lambda *_: told.append("always"))
+    change(mirror, record("a"))
+    change(mirror, record("b"))
+    assert told == ["once", "always", "always"]
+
+
 def test_the_calls_of_a_switch_are_replaced_by_what_they_were_at_a_position() -> None:
     stays, changed = record("a", tenant="a.example"), record("b", 1, tenant="a.example")
     mirror = filled(stays, changed, record("c", 2, tenant="a.example"))

@@ -27,7 +27,7 @@ class Waits:
         """What was asked -> the tag as it is now, and who waits for another one"""
         self._looking: asyncio.Handle | None = None
         self._closed = False
-        mirror.subscribe(self._on_changes)
+        self._mirror = mirror
         mirror.subscribe_to_states(self._look_soon)
 
     def __repr__(self) -> str:
@@ -37,6 +37,8 @@ class Waits:
         """Return when the tag is no more what it was, when the time is up, or when the service ends."""
         if self._closed:
             return
+        if not self._waiting:
+            self._mirror.subscribe(self._on_changes)
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         _, waiting = self._waiting.setdefault(asked, (tag_now, set()))
         waiting.add(woken)
@@ -47,7 +49,7 @@ class Waits:
             timer.cancel()
             waiting.discard(woken)
             if not waiting and self._waiting.get(asked, (tag_now, None))[1] is waiting:
-                del self._waiting[asked]
+                self._forget(asked)
 
     async def close(self, _: Any = None) -> None:
         """Nobody waits any more."""
@@ -70,6 +72,12 @@ class Waits:
                 self._wake(asked)
 
     def _wake(self, asked: Asked) -> None:
-        for woken in self._waiting.pop(asked)[1]:
+        for woken in self._forget(asked):
             if not woken.done():
                 woken.set_result(None)
+
+    def _forget(self, asked: Asked) -> set[asyncio.Future[None]]:
+        _, waiting = self._waiting.pop(asked)
+        if not self._waiting:
+            self._mirror.unsubscribe(self._on_changes)
+        return waiting

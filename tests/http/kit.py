@@ -143,12 +143,12 @@ class Api:
             return Answer(response.status, CIMultiDict(response.headers), b"" if endless else await response.read())
 
     @property
-    def unsent(self) -> int:
-        """Bytes that wait for the client for which most do."""
+    def unsent(self) -> list[int]:
+        """Bytes that wait for each client that is connected."""
         server = self._server.runner.server if self._server.runner is not None else None
         assert isinstance(server, web.Server)
         transports = [connection.transport for connection in server.connections]
-        return max(transport.get_write_buffer_size() for transport in transports if transport is not None)
+        return [transport.get_write_buffer_size() for transport in transports if transport is not None]
 
     async def shut_down(self) -> None:
         """End the service, while its clients are connected."""

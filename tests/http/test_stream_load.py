@@ -125,9 +125,9 @@ async def leave_behind(api: Api, reader: Reader, traffic: Traffic, changes: int)
         traffic.change("x" * 2000)
         await reader.read()
         # The system takes some before there is more waiting.
-        behind = behind + 1 if api.unsent > MOST else 0
+        behind = behind + 1 if max(api.unsent) > MOST else 0
         # On top comes what was sent before it was seen to be behind: a piece of what it has missed, or a round.
-        assert api.unsent < 3 * MOST
+        assert max(api.unsent) < 3 * MOST
 
 
 @pytest.mark.usefixtures("little")
@@ -165,11 +165,33 @@ async def test_a_client_that_never_reads_is_disconnected() -> None:
         await reader.next("switch")
         await stalled.next("switch")
         await leave_behind(api, reader, traffic, 200)
-        api.clock.pass_time(stream_module.STALLED_AFTER)
+        while len(api.unsent) == 2:
+            # Not once: the system may have taken some more just now, and a minute begins anew.
+            api.clock.pass_time(stream_module.STALLED_AFTER)
+            await asyncio.sleep(0)
         with pytest.raises(aiohttp.ClientError):
             await stalled.until(lambda: stalled.ended)
         traffic.change()
         await settled(api, reader, EVERYTHING, "")
+
+
+async def test_those_who_come_back_at_once_are_served_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "MAX_REPLAYED", 1)
+    mirror = live(Mirror(["pbx"]))
+    traffic = Traffic(mirror, 5)
+    async with serving(mirror) as api:
+        readers = [api.stream() for _ in range(20)]
+        for reader in readers:
+            await reader.connect()
+            await reader.next("switch")
+            reader.cut()
+        for _ in range(50):
+            traffic.change()
+        await asyncio.gather(*[reader.connect() for reader in readers])
+        for reader in readers:
+            await settled(api, reader, EVERYTHING, "")
+            assert reader.snapshots == 1
+            reader.cut()
 
 
 async def test_a_thousand_clients_cost_no_more_encoding_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
