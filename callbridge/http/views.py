@@ -12,7 +12,7 @@ import msgspec
 
 from callbridge.feed import Change, Positions, decode_positions, encode_positions
 from callbridge.http.query import FIELDS, ROW_FIELDS, Query, answer, matches
-from callbridge.http.trust import not_live
+from callbridge.http.trust import is_complete
 from callbridge.mirror import EVERY_TENANT, Mirror
 from callbridge.records import Record, encode_row
 
@@ -55,7 +55,7 @@ class View:
 
     def snapshot(self, mirror: Mirror, at: Positions) -> bytes:
         """All calls, as the list has them."""
-        complete = not not_live(mirror, self.query.switches)
+        complete = is_complete(mirror, self.query.switches)
         listing = mirror.listing(self.tenant)
         plain = not self.query.selects and not self.query.fields
         body = listing.body(complete) if plain else answer(listing, self.query, complete, 0)
@@ -65,7 +65,7 @@ class View:
         """How far the calls can be trusted."""
         asked = [name for name in self.query.switches or mirror.switches if name in mirror.switches]
         data = [{"name": name, "state": mirror.switches[name].state} for name in asked]
-        return Event(b"switch", _encode({"complete": not not_live(mirror, self.query.switches), "data": data}))
+        return Event(b"switch", _encode({"complete": is_complete(mirror, self.query.switches), "data": data}))
 
     def events(self, changes: Sequence[Change], *, in_full: bool = False) -> list[Event]:
         """What there is to tell of these changes. `in_full`: to a client of which it is not known whether it has been
