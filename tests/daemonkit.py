@@ -67,6 +67,11 @@ class Pbx:
         self._pass_time()
         assert call_id not in self.calls
 
+    def transfer(self, uuid: str) -> None:
+        """Send the called leg of a call elsewhere; the leg that began the call ends."""
+        assert self.switch.api(f"uuid_transfer {uuid} 102").startswith("+OK")
+        self._pass_time()
+
     def _pass_time(self) -> None:
         for _ in range(100):
             self._clock.pass_time(0.05)

@@ -15,6 +15,8 @@ from callbridge.config import Switch
 from callbridge.daemon import Daemon
 from callbridge.errors import StartError
 from callbridge.esl.events import Event
+from callbridge.mirror import Mirror
+from callbridge.records import Record
 from callbridge.store import MemoryStore
 from tests.daemonkit import Pbx, config, make_quick, serving
 from tests.http.streaming import Reader
@@ -133,6 +135,41 @@ async def test_the_next_one_takes_over_the_port_and_makes_redis_right(redis: Red
             await second.switch("live")
             await holds(redis, pbx.calls)
             assert await second.ids() == pbx.calls
+
+
+@pytest.mark.redis
+@needs_redis[1]
+async def test_a_call_keeps_its_id_when_another_takes_over_and_when_all_start_anew(redis: RedisServer) -> None:
+    await redis.start()
+    pbx = Pbx(3)
+    call_id = min(pbx.calls)
+    async with pbx.listen() as port:
+        async with serving(config(port, store=redis.url)) as first:
+            await first.switch("live")
+            left = (await first.get(f"/v1/call/{call_id}"))["data"]["legs"][1]["uuid"]
+            pbx.transfer(left)
+            assert call_id not in pbx.switch.channels
+            mirror = first.daemon.mirror
+            await until(lambda: [leg.uuid for leg in _found(mirror, call_id).legs][:1] == [left])
+            async with serving(config(port, store=redis.url)) as second:
+                await second.switch("live")
+                assert not second.daemon.reflectors["pbx0"].leading
+                first.daemon.stop()
+                await first.running
+                await until(lambda: second.daemon.reflectors["pbx0"].sure)
+                assert _found(second.daemon.mirror, left) == _found(mirror, left)
+                known = _found(second.daemon.mirror, left)
+        async with serving(config(port, store=redis.url)) as anew:
+            await until(lambda: anew.daemon.reflectors["pbx0"].sure)
+            for uuid in (call_id, left):
+                assert _found(anew.daemon.mirror, uuid) == known
+            assert known.call_id == call_id
+
+
+def _found(mirror: Mirror, uuid: str) -> Record:
+    found = mirror.find(uuid, None)
+    assert found is not None
+    return found
 
 
 # Its end.

@@ -120,7 +120,7 @@ class Model:
         elif what == "tell":
             member.tell()
         elif what in ("write", "claim", "read"):
-            holds = await self.redis.get(OWNER)
+            holds: Any = await self.redis.get(OWNER)
             before = await self.content() if what == "write" else {}
             await getattr(member, what)()
             if what == "write" and holds is not None and holds.decode() != member.share._lease:
@@ -156,7 +156,7 @@ class Model:
 
     async def settle(self) -> None:
         """Nothing is lost any more: each does what it does every few seconds."""
-        held = await self.redis.get(OWNER)
+        held: Any = await self.redis.get(OWNER)
         if held is not None and held.decode() not in {member.share._lease for member in self.members}:
             # That of nobody who knows of it is over some time.
             await self.redis.delete(OWNER)
