@@ -39,6 +39,7 @@ class Follower:
         """Everything was read."""
         self._run, self._writes, self._whole = snapshot.run, snapshot.writes, snapshot.whole
         self._heard = now - snapshot.silent
+        self.core_uuid = snapshot.core_uuid or self.core_uuid
         if snapshot.state is None:
             self.doubt(NOBODY, now)
             return
@@ -46,7 +47,6 @@ class Follower:
             # What is known is nearer to the truth than what is half written.
             self.doubt(REWRITTEN, now)
             return
-        self.core_uuid = snapshot.core_uuid
         self._mirror.replace(self._switch, snapshot.records, snapshot.run, snapshot.seq, now)
         self._tell(snapshot.state, self._heard)
         self.check(now)

@@ -244,8 +244,6 @@ class Share:
 
     async def _follow(self, ledger: Ledger) -> None:
         """Show what the owner writes, until the lease is free."""
-        if self._source.leading:
-            self._source.resign()
         known = await self._load(ledger)
         self._tell(StoreStatus("up"))
         looked = self._clock()
@@ -267,6 +265,8 @@ class Share:
     async def _load(self, ledger: Ledger) -> str:
         snapshot = await ledger.snapshot()
         self._heard = self._clock()
+        if self._source.leading:
+            self._source.resign()
         self._follower.load(snapshot, self._heard)
         return snapshot.entry
 

@@ -144,3 +144,11 @@ def test_a_lease_that_is_given_up_changes_nothing_by_itself() -> None:
     assert reader.status.state == "live"
     assert reader.follower.take(entry(4, 41, make("b")), 102.0)
     assert set(reader.calls) == {"a", "b"}
+
+
+def test_half_of_a_hash_says_already_which_run_of_the_switch_it_is_of() -> None:
+    reader = Reader()
+    # It was the owner until now, and has calls.
+    reader.mirror.apply("pbx", [make("a")], [], [], 99.0)
+    reader.follower.load(snapshot(make("b"), whole=False), 100.0)
+    assert (set(reader.calls), reader.status.state, reader.follower.core_uuid) == ({"a"}, "stale", "core")

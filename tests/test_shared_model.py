@@ -44,10 +44,8 @@ class Member(Daemon):
     async def claim(self) -> None:
         """Get the lease if it is free, and write everything; or follow whoever has it."""
         if not await self.share._claim(self.ledger):
-            if self.source.leading:
-                self.source.resign()
             self.share._noting = False
-            await self.load()
+            self.after = await self.share._load(self.ledger)
             return
         self.after = ""
         self.tell()
@@ -71,11 +69,6 @@ class Member(Daemon):
         except LeaseLost:
             self.share._noting = False
 
-    async def load(self) -> None:
-        snapshot = await self.ledger.snapshot()
-        self.follower.load(snapshot, self.clock())
-        self.after = snapshot.entry
-
     async def read(self) -> None:
         """Take over what is new."""
         if self.source.leading or not self.after:
@@ -85,7 +78,7 @@ class Member(Daemon):
             self.after = entry.id
             whole = whole and self.follower.take(entry, self.clock())
         if not whole:
-            await self.load()
+            self.after = await self.share._load(self.ledger)
 
 
 class Truth:
@@ -146,7 +139,7 @@ class Model:
             self.lagging = {}
             for member in self.members:
                 if not member.source.leading and member.after:
-                    await member.load()
+                    member.after = await member.share._load(member.ledger)
         else:
             self.lagging = await self.content()
 
