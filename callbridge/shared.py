@@ -104,6 +104,8 @@ class Share:
         self._writes = writes
         self._follower = Follower(switch, mirror, LEASE)
         self._lease = ""
+        self._begun = ""
+        """The lease with which it has begun to follow the switch and to count."""
         self._renewed = 0.0
         """When the last renewal was begun that has succeeded."""
         self._number = 0
@@ -173,17 +175,21 @@ class Share:
         if lease is None:
             self._lease = ""
             return False
+        self._lease, self._renewed = lease, began
+        if lease != self._begun:
+            await self._begin(ledger)
+        return True
+
+    async def _begin(self, ledger: Ledger) -> None:
+        """The lease is a new one: follow the switch, and count anew."""
         if not (self._source.leading and self._source.sure):
             # What is written over is taken in first. So nothing is deleted that this daemon has not seen end.
             known = await ledger.snapshot()
             silent = known.silent + ((known.state and known.state.age) or 0.0)
             self._source.lead(known.records, known.core_uuid, silent)
-        if lease != self._lease:
-            self._log.info("store.owner", daemon=self._daemon)
-            run = lease.partition(" ")[0]
-            self._mirror.replace(self._switch, self._source.records(), run, 0, self._clock())
-        self._lease, self._renewed = lease, began
-        return True
+        self._mirror.replace(self._switch, self._source.records(), self._run, 0, self._clock())
+        self._begun = self._lease
+        self._log.info("store.owner", daemon=self._daemon)
 
     async def _own(self, ledger: Ledger) -> None:
         """Write, until the lease is lost."""
@@ -235,8 +241,8 @@ class Share:
         began = self._clock()
         if began - self._renewed > LEASE:
             raise LeaseLost
-        run, core_uuid = self._lease.partition(" ")[0], self._source.core_uuid
-        head = Head(before, self._number + 1, run, self._state(), core_uuid, whole, reset)
+        core_uuid = self._source.core_uuid
+        head = Head(before, self._number + 1, self._run, self._state(), core_uuid, whole, reset)
         await ledger.write(self._lease, head, batch)
         self._number += 1
         self._renewed = began
@@ -294,6 +300,11 @@ class Share:
             client = await self._connect()
             await Ledger(client, self._prefix, self._switch, 0).release(self._lease)
         await _close(client)
+
+    @property
+    def _run(self) -> str:
+        """What names this daemon's writes: the token of the lease."""
+        return self._lease.partition(" ")[0]
 
     @property
     def _seq(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from structlog.testing import capture_logs
 
 from callbridge import noted as noted_module
@@ -79,6 +80,25 @@ async def test_whoever_becomes_the_owner_takes_over_the_calls_that_are_there(
         await two.owns()
         assert two.calls == CALLS
         await two.holds(client, CALLS)
+
+
+async def test_a_lease_that_was_got_is_held_although_redis_went_before_it_was_of_use(
+    server: RedisServer, client: "Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot, failures = Ledger.snapshot, 0
+
+    async def fail_once(ledger: Ledger) -> Any:
+        nonlocal failures
+        failures += 1
+        if failures == 1:
+            raise RedisConnectionError("Connection closed by server.")
+        return await snapshot(ledger)
+
+    monkeypatch.setattr(Ledger, "snapshot", fail_once)
+    async with sharing(server.url) as one:
+        await one.owns()
+        assert failures == 2
+        assert (await client.get(OWNER) or b"").startswith(one.status.run.encode())  # type: ignore[arg-type]
 
 
 async def test_more_calls_than_a_batch_go_in_several_writes(server: RedisServer, client: "Redis") -> None:
