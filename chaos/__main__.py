@@ -20,7 +20,7 @@ from callbridge.simulator.traffic import Load
 from chaos.faults import FAULTS, Fault
 from chaos.processes import Failed
 from chaos.report import Measured, table
-from chaos.world import DAEMONS, World, world
+from chaos.world import DAEMONS, World, summary, world
 
 
 def main() -> int:
@@ -91,7 +91,9 @@ async def _injections(made: World, measured: Measured, seed: int, numbers: Itera
         seconds = await _inject(made, fault, chance, measured.failures)
         measured.seconds.append(seconds)
         if seconds > fault.limit:
-            measured.failures.append(f"injection {number}: right after {seconds:.1f} s; the limit is {fault.limit:g}")
+            what = f"injection {number}: right after {seconds:.1f} s; the limit is {fault.limit:g}"
+            measured.failures.append(f"{what}; what was wrong last: {summary(made.last_wrong)}")
+            print("\n".join(daemon.tail() for daemon in made.daemons), file=sys.stderr)
         print(f"{seconds:.2f} s", file=sys.stderr)
 
 

@@ -105,6 +105,8 @@ class World:
         self.to_switch = to_switch
         self.to_redis = to_redis
         self.daemons: list[Daemon] = []
+        self.last_wrong: list[str] = []
+        """What was wrong when it was last looked at and not right."""
         self._folder = folder
         self._servers = 0
 
@@ -188,7 +190,7 @@ class World:
             found = await self.wrong()
             now = time.monotonic()
             if found:
-                since = None
+                since, self.last_wrong = None, found
                 if now - began > GIVE_UP:
                     logs = "\n".join(daemon.tail() for daemon in self.daemons)
                     raise Failed(f"it is still wrong after {GIVE_UP:.0f} s: {summary(found)}\n{logs}")
