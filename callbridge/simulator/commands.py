@@ -140,10 +140,15 @@ class Commands:
         self._hang_up(leg, cause_of(cause))
         return OK
 
-    def _hang_up_all(self, cause: str) -> str:
+    def _hang_up_all(self, argument: str) -> str:
+        cause, *words = argument.split() or ["MANAGER_REQUEST"]
+        # What has no value is passed over, and without any variable all are meant.
+        wanted = list(zip(words[::2], words[1::2], strict=False))
         for leg in list(self._switch.channels.values()):
-            self._hang_up(leg, cause or "MANAGER_REQUEST")
-        return "+OK hangup all channels\n"
+            if all(leg.variable(name) == value for name, value in wanted):
+                self._hang_up(leg, cause)
+        matching = f" matching [{words[0]}]=[{words[1]}]{'...' * len(wanted[1:2])}" if wanted else ""
+        return f"+OK hangup all channels{matching} with cause{':' * len(wanted[:1])} {cause}\n"
 
     def _hang_up(self, leg: Channel, cause: str) -> None:
         leg.go_astray()

@@ -235,11 +235,17 @@ class Legs:
 
     def finish(self, leg: Channel) -> None:
         """From the hangup to the end."""
-        self.switch.enter(leg, "HANGUP")
-        self.see_hangup(leg)
-        self.switch.enter(leg, "REPORTING")
+        self.wind_up(leg)
         self.complete(leg)
         self.destroy(leg)
+
+    def wind_up(self, leg: Channel) -> None:
+        """All that its own thread does about the hangup, unless it has. Of several phones that are rung, one that is
+        busy waits so until the others are over (measured)."""
+        if leg.state != "REPORTING":
+            self.switch.enter(leg, "HANGUP")
+            self.see_hangup(leg)
+            self.switch.enter(leg, "REPORTING")
 
     def destroy(self, leg: Channel) -> None:
         """The very last of it."""

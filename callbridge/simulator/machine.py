@@ -1,7 +1,7 @@
 """The thread of a leg: the states that it goes through, and the applications that it executes
 (switch_core_state_machine.c)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Final
 
 import msgspec
@@ -18,6 +18,9 @@ Reply = Callable[[str], None]
 
 MADE_BY_ITSELF: Final = "src/switch_ivr_originate.c"
 """The source of a leg that `originate` made."""
+
+TOO_EARLY: Final = 0.001
+"""Seconds by which a step may come too early: its time is a sum of other times."""
 
 NOBODY: Final = "0000000000"
 """The number of a leg that nobody gave one."""
@@ -162,19 +165,18 @@ class Machine(Bridging):
     # Calls that the switch makes itself.
 
     def originate(self, wanted: Origination, reply: Reply) -> Steps:
-        """Call somebody, and say what has come of it as soon as that is known (switch_ivr_originate.c)."""
+        """Call somebody, and say what has come of it as soon as that is known (switch_ivr_originate.c). Of several
+        phones all ring, and the first that answers is taken."""
         yield SETUP
-        far = self.phones.find(wanted.target)
-        uuid = wanted.variables.get("origination_uuid") or self.switch.new_uuid()
-        if far.leg and uuid in self.switch.channels:
-            far = FarEnd(far.number, "DESTINATION_OUT_OF_ORDER", leg=False)
-        if not far.leg:
-            reply(f"-ERR {far.cause}\n")
+        legs, cause = self._fork(wanted)
+        if not legs:
+            reply(f"-ERR {cause}\n")
             return
-        leg = self._originated(wanted, uuid, far)
-        self.come_up(leg, wanted.target.removeprefix("user/") if wanted.target.startswith("user/") else "", uuid)
-        self.take_wait(leg)
-        yield from self._await_answer(leg, far, wanted.variables)
+        leg = yield from self._await_answer(legs, wanted.variables)
+        for other in legs:
+            if other is not leg:
+                self.hang_up(other, "LOSE_RACE")
+                self.finish(other)
         if leg.sent and not leg.dead:
             reply("-ERR ORIGINATOR_CANCEL\n")
         elif leg.dead:
@@ -184,8 +186,25 @@ class Machine(Bridging):
             return
         else:
             self._answered(leg, wanted)
-            reply(f"+OK {uuid}\n")
+            reply(f"+OK {leg.uuid}\n")
         yield from self.live(leg)
+
+    def _fork(self, wanted: Origination) -> tuple[dict[Channel, FarEnd], str]:
+        """A leg for each phone that is reached; without any, the cause."""
+        legs: dict[Channel, FarEnd] = {}
+        cause = "DESTINATION_OUT_OF_ORDER"
+        address = wanted.target.removeprefix("user/") if wanted.target.startswith("user/") else ""
+        for far in self.phones.find_all(wanted.target):
+            uuid = wanted.variables.get("origination_uuid") or self.switch.new_uuid()
+            if not far.leg:
+                cause = far.cause
+            elif uuid not in self.switch.channels:
+                leg = self._originated(wanted, uuid, far)
+                self.come_up(leg, address, uuid)
+                legs[leg] = far
+        for leg in legs:
+            self.take_wait(leg)
+        return legs, cause
 
     def _originated(self, wanted: Origination, uuid: str, far: FarEnd) -> Channel:
         variables = wanted.variables
@@ -216,22 +235,42 @@ class Machine(Bridging):
         self.begin(leg)
         return leg
 
-    def _await_answer(self, leg: Channel, far: FarEnd, variables: dict[str, str]) -> Steps:
-        if far.cause:
-            self.hang_up(leg, far.cause)
-            return
-        self.begin_to_ring(leg, far.number)
+    def _await_answer(self, legs: dict[Channel, FarEnd], variables: dict[str, str]) -> Generator[float, None, Channel]:
+        """The leg that has answered or was sent elsewhere; else one that says why none has."""
+        for leg, far in legs.items():
+            if far.cause:
+                self.hang_up(leg, far.cause)
+                self.wind_up(leg)
+            else:
+                self.begin_to_ring(leg, far.number)
+        began = self.timeline.clock()
         timeout = variables.get("originate_timeout", "")
         limit = self._whole_seconds(int(timeout)) if timeout.isdecimal() else RINGS_FOR
-        after = leg.habits.ring if far.after is None else far.after
-        yield min(after, limit)
-        if left_alone(leg) and after > limit:
-            self.hang_up(leg, "NO_ANSWER")
-        if left_alone(leg):
-            leg.know({"Network-Addr": "127.0.0.1"})
-            self.take_codec(leg)
-            self.pick_up(leg)
-            yield SETUP
+        after = {leg: leg.habits.ring if far.after is None else far.after for leg, far in legs.items()}
+        while ringing := [leg for leg in legs if left_alone(leg)]:
+            first = min(ringing, key=after.__getitem__)
+            wait = min(after[first], limit) - (self.timeline.clock() - began)
+            if wait > TOO_EARLY:
+                yield wait
+                for leg in [leg for leg in ringing if leg.dead]:
+                    self.wind_up(leg)
+            elif after[first] > limit:
+                for leg in ringing:
+                    self.hang_up(leg, "NO_ANSWER")
+                return first
+            else:
+                yield from self._take(first)
+                return first
+            if any(leg.sent and not leg.dead for leg in legs):
+                break
+        return min(legs, key=lambda leg: leg.dead)
+
+    def _take(self, leg: Channel) -> Steps:
+        """It answers."""
+        leg.know({"Network-Addr": "127.0.0.1"})
+        self.take_codec(leg)
+        self.pick_up(leg)
+        yield SETUP
 
     def _answered(self, leg: Channel, wanted: Origination) -> None:
         self.switch.fire(leg, "CHANNEL_OUTGOING")

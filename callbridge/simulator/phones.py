@@ -2,8 +2,8 @@
 world outside.
 
 Of every tenant the users 101 to 199 exist, each with one registered phone that answers. `Phones.set`, or
-`simulator phone EXT@DOMAIN answer|busy|reject|ring|away` on the event socket, has a phone do something else. A number
-outside answers, unless it ends in 486 (busy) or 180 (rings for ever).
+`simulator phone EXT@DOMAIN answer|busy|reject|ring|away` on the event socket, has it do something else, or gives the
+user several phones (`ring,answer`). A number outside answers, unless it ends in 486 (busy) or 180 (rings for ever).
 """
 
 from collections.abc import Iterable
@@ -18,6 +18,9 @@ EXTENSIONS: Final = range(101, 200)
 
 DOES: Final = ("answer", "busy", "reject", "ring", "away")
 """What a phone can do when it is called; away: it is not registered."""
+
+ONE_PHONE: Final[tuple[list[str], float | None]] = (["answer"], None)
+"""What a user has of whom nothing else was said."""
 
 BUSY_SUFFIX: Final = "486"
 RINGING_SUFFIX: Final = "180"
@@ -43,7 +46,8 @@ class Phones:
     def __init__(self, tenants: Iterable[str] = (), extensions: range = EXTENSIONS) -> None:
         self._tenants = set(tenants)
         self._extensions = extensions
-        self._does: dict[str, tuple[str, float | None]] = {}
+        self._does: dict[str, tuple[list[str], float | None]] = {}
+        """EXT@DOMAIN -> what each of the registered phones does, and seconds until they answer"""
 
     def __repr__(self) -> str:
         return f"<Phones of {len(self._tenants)} tenants, {len(self._does)} set>"
@@ -61,39 +65,49 @@ class Phones:
         return domain in self._tenants and extension.isdecimal() and int(extension) in self._extensions
 
     def contact(self, address: str) -> str:
-        """Where the phone of `EXT@DOMAIN` is registered, as `sofia_contact` says."""
+        """Where the phones of `EXT@DOMAIN` are registered, as `sofia_contact` says."""
         extension, _, domain = address.removeprefix("*/").partition("@")
-        if not self.exists(extension, domain) or self._does.get(f"{extension}@{domain}", ("", 0))[0] == "away":
+        does, _ = self._does.get(f"{extension}@{domain}", ONE_PHONE)
+        if not self.exists(extension, domain) or not does:
             return "error/user_not_registered"
-        where = f"sip:{extension}@127.0.0.1:{PHONES_PORT};t={domain};transport=udp;gw={extension}-{domain}"
-        return f"sofia/internal/{where}"
+        where = (
+            f"sofia/internal/sip:{extension}@127.0.0.1:{PHONES_PORT};t={domain};transport=udp;gw={extension}-{domain}"
+        )
+        return ",".join([where, *(f"{where}-{number}" for number in range(2, len(does) + 1))])
 
     def set(self, address: str, does: str, after: float | None = None) -> None:
-        """Have the phone of `EXT@DOMAIN` do something; `after`: seconds until it answers.
+        """Have the phones of `EXT@DOMAIN`, with commas between them, do something; `after`: seconds until they answer.
 
         Raises ValueError with what is wrong.
         """
-        if does not in DOES:
-            raise ValueError(f"a phone can {', '.join(DOES)}, not {does}")
+        each = does.split(",")
+        for wrong in (one for one in each if one not in DOES):
+            raise ValueError(f"a phone can {', '.join(DOES)}, not {wrong}")
         extension, _, domain = address.partition("@")
         if not self.exists(extension, domain):
             raise ValueError(f"there is no user {address}")
-        self._does[address] = (does, after)
+        self._does[address] = ([one for one in each if one != "away"], after)
 
     def find(self, target: str) -> FarEnd:
-        """Whom a dial string reaches: `user/EXT@DOMAIN`, or `sofia/gateway/NAME/NUMBER`."""
+        """Whom a bridge to a dial string reaches. It rings only one phone of a user: the one that answers first."""
+        return min(self.find_all(target), key=lambda far: (far.cause != "", far.after or 0.0))
+
+    def find_all(self, target: str) -> list[FarEnd]:
+        """Every phone that a dial string reaches: `user/EXT@DOMAIN`, or `sofia/gateway/NAME/NUMBER`. At least one."""
         kind, _, address = target.partition("/")
         if kind == "sofia":
-            return self._outside(address)
+            return [self._outside(address)]
         if kind == "error":
-            return FarEnd("", address.upper(), leg=False)
+            return [FarEnd("", address.upper(), leg=False)]
         extension, _, domain = address.partition("@")
         if kind != "user" or not self.exists(extension, domain):
-            return FarEnd(extension, "SUBSCRIBER_ABSENT" if kind == "user" else "CHAN_NOT_IMPLEMENTED", leg=False)
-        does, after = self._does.get(address, ("answer", None))
+            return [FarEnd(extension, "SUBSCRIBER_ABSENT" if kind == "user" else "CHAN_NOT_IMPLEMENTED", leg=False)]
+        does, after = self._does.get(address, ONE_PHONE)
+        phones = [self._phone(extension, one, after) for one in does]
+        return phones or [FarEnd(extension, "USER_NOT_REGISTERED", leg=False)]
+
+    def _phone(self, extension: str, does: str, after: float | None) -> FarEnd:
         match does:
-            case "away":
-                return FarEnd(extension, "USER_NOT_REGISTERED", leg=False)
             case "busy":
                 return FarEnd(extension, "USER_BUSY")
             case "reject":

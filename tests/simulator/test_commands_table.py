@@ -129,6 +129,8 @@ ORDERS = st.sampled_from(
         "simulator phone 102@test.tel4vn.com busy",
         "simulator phone 103@test.tel4vn.com away",
         "simulator phone 104@test.tel4vn.com ring",
+        "simulator phone 106@test.tel4vn.com ring,answer,busy",
+        "hupall NORMAL_CLEARING origination_caller_id_number 9",
     ]
 )
 

@@ -57,8 +57,78 @@ def test_a_phone_does_what_it_is_told_to(does: str, wanted: FarEnd) -> None:
 
 
 @pytest.mark.parametrize(
+    ("does", "contacts", "reached", "bridged"),
+    [
+        ("ring,answer", 2, [FarEnd("101", after=FOREVER), FarEnd("101")], FarEnd("101")),
+        ("busy,ring", 2, [FarEnd("101", "USER_BUSY"), FarEnd("101", after=FOREVER)], FarEnd("101", after=FOREVER)),
+        ("busy,away", 1, [FarEnd("101", "USER_BUSY")], FarEnd("101", "USER_BUSY")),
+    ],
+)
+def test_a_user_may_have_several_phones(does: str, contacts: int, reached: list[FarEnd], bridged: FarEnd) -> None:
+    world = World()
+    assert world.switch.api(f"simulator phone 101@{DOMAIN} {does}") == "+OK\n"
+    registered = world.switch.api(f"sofia_contact */101@{DOMAIN}").split(",")
+    assert (len(registered), len(set(registered))) == (contacts, contacts)
+    assert world.traffic.phones.find_all(f"user/101@{DOMAIN}") == reached
+    assert world.traffic.phones.find(f"user/101@{DOMAIN}") == bridged
+
+
+def forked(does: str, pairs: str = "callbridge_id=x", seconds: float = 3.0) -> tuple[World, list[str]]:
+    """What became of ringing a user with several phones, and what `originate` has said."""
+    world, said = World(phones=Phones([DOMAIN])), list[str]()
+    world.switch.api(f"simulator phone 101@{DOMAIN} {does}")
+    world.switch.ask(f"originate {{{pairs}}}user/101@{DOMAIN} &park()", said.append)
+    world.wait(seconds)
+    return world, said
+
+
+def causes(world: World) -> list[str]:
+    """Why the legs that are over have ended."""
+    ended = [frame.event for frame in world.json.frames if frame.event["Event-Name"] == "CHANNEL_DESTROY"]
+    return [event["Hangup-Cause"] for event in ended]
+
+
+def test_the_first_phone_that_answers_is_taken_and_the_others_stop() -> None:
+    world, said = forked("ring,answer,busy 1")
+    (leg,) = world.switch.channels.values()
+    assert said == [f"+OK {leg.uuid}\n"]
+    assert (leg.answered, leg.variable("callbridge_id")) == (True, "x")
+    assert sorted(causes(world)) == ["LOSE_RACE", "USER_BUSY"]
+
+
+@pytest.mark.parametrize(
+    ("does", "cause", "all_causes"),
+    [
+        ("busy,reject", "USER_BUSY", ["CALL_REJECTED", "USER_BUSY"]),
+        ("reject,busy", "CALL_REJECTED", ["CALL_REJECTED", "USER_BUSY"]),
+        ("busy,ring", "NO_ANSWER", ["NO_ANSWER", "USER_BUSY"]),
+        ("ring,ring", "NO_ANSWER", ["NO_ANSWER", "NO_ANSWER"]),
+    ],
+)
+def test_where_no_phone_answers_the_cause_is_of_one(does: str, cause: str, all_causes: list[str]) -> None:
+    world, said = forked(does, "originate_timeout=2")
+    assert (said, sorted(causes(world)), world.switch.channels) == ([f"-ERR {cause}\n"], all_causes, {})
+
+
+def test_a_uuid_of_ones_own_is_for_one_phone() -> None:
+    world, _ = forked("ring,ring", "origination_uuid=mine")
+    assert list(world.switch.channels) == ["mine"]
+
+
+def test_all_phones_with_a_variable_are_hung_up() -> None:
+    world, said = forked("ring,ring")
+    other = world.traffic.place("local", tenant=DOMAIN)
+    answer = "+OK hangup all channels matching [callbridge_id]=[x] with cause: NORMAL_CLEARING\n"
+    assert world.switch.api("hupall NORMAL_CLEARING callbridge_id x") == answer
+    world.wait(0.1)
+    assert other.a.uuid in world.switch.channels
+    assert (said, causes(world)) == (["-ERR NORMAL_CLEARING\n"], ["NORMAL_CLEARING"] * 2)
+
+
+@pytest.mark.parametrize(
     ("argument", "answer"),
     [
+        (f"101@{DOMAIN} ring,sleep", "-ERR a phone can answer, busy, reject, ring, away, not sleep\n"),
         (f"101@{DOMAIN} sleep", "-ERR a phone can answer, busy, reject, ring, away, not sleep\n"),
         (f"200@{DOMAIN} busy", f"-ERR there is no user 200@{DOMAIN}\n"),
         (f"101@{DOMAIN} answer soon", "-ERR could not convert string to float: 'soon'\n"),

@@ -212,7 +212,7 @@ def test_a_channel_that_is_not_there_cannot_be_killed() -> None:
 
 def test_all_calls_can_be_ended_at_once() -> None:
     world = World(Load(rate=0, live=50), names=frozenset(("CHANNEL_HANGUP",)))
-    assert world.switch.api("hupall") == "+OK hangup all channels\n"
+    assert world.switch.api("hupall") == "+OK hangup all channels with cause MANAGER_REQUEST\n"
     world.wait(0.1)
     assert world.switch.channels == {}
     assert Counter(event.hangup_cause for event in world.json.events) == {"MANAGER_REQUEST": 100}
