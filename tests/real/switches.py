@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import sample
 from typing import Final
 
 TENANTS: Final = ("test.tel4vn.com", "acme.example.com")
@@ -15,6 +16,21 @@ EXTENSIONS: Final = range(101, 121)
 REGISTERED: Final = range(101, 111)
 BUSY, RINGS_FOR_EVER, REJECTS, WAITS_LONG = 107, 108, 109, 110
 """Registered phones that do not answer at once: refuse as busy, ring, decline, answer after two seconds."""
+PLAYS_BEFORE: Final = 130
+"""A number of `phones` that rings for ever and is heard meanwhile (183 with SDP)."""
+
+PHONES_OF: Final[dict[int, tuple[int, ...]]] = {number: (number,) for number in REGISTERED} | {
+    111: (RINGS_FOR_EVER, WAITS_LONG),
+    112: (BUSY, WAITS_LONG),
+    113: (BUSY, REJECTS),
+    114: (RINGS_FOR_EVER, BUSY),
+    116: (WAITS_LONG, 103),
+    117: (PLAYS_BEFORE, WAITS_LONG),
+    118: (RINGS_FOR_EVER, PLAYS_BEFORE),
+}
+"""Registered user -> the numbers of `phones` that calls to it come to. Some have two phones."""
+
+REGISTRATIONS: Final = len(TENANTS) * sum(map(len, PHONES_OF.values()))
 TONES: Final = {str(number): 500 + 40 * (number - 100) for number in REGISTERED} | {"outside": 470}
 """Hz of the tone that each phone sends while it talks; none is a harmonic of another."""
 PASSWORD: Final = "s3cr3t-ClueCon"
@@ -24,6 +40,8 @@ MODULES: Final = (
 ).split()
 RTP_PORTS: Final = 3000
 """That one switch may use."""
+
+SIP_PORTS: Final = range(24000, 24300)
 
 STARTS_WITHIN: Final = 60.0
 """Seconds."""
@@ -48,11 +66,26 @@ def configuration(name: str, inside: Xml) -> Xml:
     return f'<configuration name="{name}.conf">{inside}</configuration>'
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(type=kind) as probe:
+def free_port() -> int:
+    with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def free_sip_ports(number: int) -> list[int]:
+    """Ports for UDP and TCP, of those that the system gives nobody by chance, and that no RTP uses here."""
+    return [port for port in sample(SIP_PORTS, len(SIP_PORTS)) if _is_free(port)][:number]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        try:
+            tcp.bind(("127.0.0.1", port))
+            udp.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 class RealSwitch:
@@ -145,7 +178,7 @@ def running_pair(
 
 def write_both(pbx: RealSwitch, phones: RealSwitch) -> None:
     """A PBX with two tenants, and the switch that plays its phones and the world outside."""
-    inside, trunk, phone = (free_port(socket.SOCK_DGRAM) for _ in range(3))
+    inside, trunk, phone = free_sip_ports(3)
     sip = {"sip_ip": "127.0.0.1", "rtp_ip": "127.0.0.1", "dialplan": "XML", "rtp_timer_name": "soft"}
     codecs = {"inbound_codec_prefs": "PCMU", "outbound_codec_prefs": "PCMU", "manage_presence": "false"}
     internal = param(**sip, **codecs, sip_port=inside, context="public", auth_calls="true", challenge_realm="auto_from")
@@ -163,7 +196,12 @@ def write_both(pbx: RealSwitch, phones: RealSwitch) -> None:
     outside = param(username="out", password="x", realm="127.0.0.1", proxy=f"127.0.0.1:{trunk}", register="false")
     outside += param(caller_id_in_from="true")
     accounts = f'<gateway name="pbx">{outside}</gateway>'
-    accounts += "".join(account(number, tenant, inside) for tenant in TENANTS for number in REGISTERED)
+    accounts += "".join(
+        account(user, number, tenant, inside)
+        for tenant in TENANTS
+        for user, numbers in PHONES_OF.items()
+        for number in numbers
+    )
     settings = param(**sip, **codecs, sip_port=phone, context="phones", auth_calls="false")
     profile = f'<profile name="phones"><gateways>{accounts}</gateways><settings>{settings}</settings></profile>'
     phones.write(f"<profiles>{profile}</profiles>", phones_dialplan(), '<domain name="127.0.0.1"/>')
@@ -209,12 +247,14 @@ def public_dialplan() -> Xml:
     return f'<context name="public">{numbers("02", TENANTS[0])}{numbers("03", TENANTS[1])}</context>'
 
 
-def account(number: int, domain: str, port: int) -> Xml:
-    who = param(username=number, password=f"pw{number}", realm=domain, from_domain=domain, extension=number)
+def account(user: int, number: int, domain: str, port: int) -> Xml:
+    """A registration of a user, with which calls to it come in as calls to a number of `phones`."""
+    who = param(username=user, password=f"pw{user}", realm=domain, from_domain=domain, extension=number)
     how = param(proxy=f"127.0.0.1:{port}", register="true", expire_seconds=3600, retry_seconds=3)
     # Two tenants have the same numbers at the same address; the contacts differ.
     contact = param(contact_params=f"t={domain}", extension_in_contact="true")
-    return f'<gateway name="{number}-{domain}">{who}{how}{contact}</gateway>'
+    name = f"{user}-{domain}" if user == number else f"{user}-{number}-{domain}"
+    return f'<gateway name="{name}">{who}{how}{contact}</gateway>'
 
 
 def tone(who: str) -> str:
@@ -234,8 +274,9 @@ def phones_dialplan() -> Xml:
         REJECTS: action("hangup", "CALL_REJECTED"),
         WAITS_LONG: talks(str(WAITS_LONG), 2000),
     }
+    early = extension(str(PLAYS_BEFORE), action("pre_answer"), action("sleep", 60000))
     phones = (extension(str(number), odd.get(number, talks(str(number), 300))) for number in REGISTERED)
-    return f"""<context name="phones">{"".join(phones)}
+    return f"""<context name="phones">{"".join(phones)}{early}
 {extension("0.*486", action("hangup", "USER_BUSY"))}
 {extension("0.*180", odd[RINGS_FOR_EVER])}
 {extension("0[0-9]+", talks("outside", 300))}</context>"""
