@@ -91,6 +91,7 @@ class Channel:
         "domain",
         "epoch",
         "extension",
+        "given_id",
         "has_bridged",
         "hold_accum_us",
         "hold_since_us",
@@ -133,6 +134,8 @@ class Channel:
         self.extension = shared(_extension(event, self.inbound, fresh))
         self.number = self.extension or shared(_outside_number(event, self.inbound))
         self.call: Call | None = None
+        self.given_id = event.var_id
+        """The id under which callbridge rang this phone, and the user's other ones; or ""."""
         self.home_id = ""
         """Id of the call that it was in before any two calls were joined."""
         self.origin_uuid = _origin(event, fresh)

@@ -7,6 +7,9 @@ Four ties hold channels together:
 - *loopback*: two channels are the ends of one loopback pair;
 - *watching*: a channel eavesdrops on another; it is a monitor of that one's call and has no call of its own.
 
+Besides, the phones that callbridge rings for one placed call are one call, under the id that was given to it, until one
+of them talks.
+
 A tie joins two calls at once: the older one keeps its id, and the younger one's finds it from then on. A tie that ends
 splits a call only when both parts have lived apart for `SPLIT_AFTER`: every transfer, every park and every attended
 transfer takes a call apart for some milliseconds before it puts it together again.
@@ -59,8 +62,12 @@ class CallSet:
         """Something about `channel` has changed."""
         call = channel.call
         if call is not None:
-            if call.lead.hungup and not channel.hungup:
+            lead = call.lead
+            # A phone of several that is busy stays in the switch until another one answers (measured).
+            if lead.hungup and (lead.given_id or not channel.hungup):
                 call.choose_lead()
+            elif channel.answered_us and not lead.answered_us and channel.given_id == lead.given_id != "":
+                call.lead = channel
             self._mark(call)
         elif channel.watching and (watched := self.channels.get(channel.watching)) and watched.call:
             self._mark(watched.call)
@@ -68,7 +75,7 @@ class CallSet:
     def add(self, channel: Channel, peer_uuid: str, now: float) -> None:
         """Take in a new channel: alone, or in the call that its ties lead to. `peer_uuid`: whom it talks to, or ""."""
         self.channels[channel.uuid] = channel
-        self._open(channel, channel.uuid)
+        self._enter(channel)
         for uuid in (channel.origin_uuid, channel.loopback_uuid):
             if uuid and uuid != channel.uuid:
                 self._tie(channel, uuid, now)
@@ -155,7 +162,7 @@ class CallSet:
     def unwatch(self, channel: Channel, now: float) -> None:
         """`channel` has stopped eavesdropping and goes on as a call of its own, or with whom it talks to by now."""
         self._stop_watching(channel)
-        self._open(channel, channel.uuid)
+        self._enter(channel)
         for peer in channel.peers:
             self.talk(channel.uuid, peer, now)
 
@@ -218,6 +225,17 @@ class CallSet:
         if not call.dirty:
             call.dirty = True
             self.dirty.append(call)
+
+    def _enter(self, channel: Channel) -> None:
+        """Into the call of the phones that are rung with it; else it begins one."""
+        call = self.calls.get(channel.given_id)
+        if call is None:
+            self._open(channel, channel.given_id or channel.uuid)
+            return
+        channel.call = call
+        channel.home_id = call.id
+        call.legs = sorted([*call.legs, channel], key=lambda leg: leg.age_key)
+        self._mark(call)
 
     def _open(self, channel: Channel, call_id: str) -> Call:
         while call_id in self.calls:
@@ -327,10 +345,13 @@ class CallSet:
         if call.lead.hungup and left:
             call.choose_lead()
         near: dict[str, set[str]] = {uuid: set() for uuid in left}
+        rung: dict[str, str] = {}
         for leg in left.values():
             tied = [leg.loopback_uuid, *leg.peers]
             if not leg.has_bridged:
                 tied.append(leg.origin_uuid)
+                if leg.given_id:
+                    tied.append(rung.setdefault(leg.given_id, leg.uuid))
             for uuid in tied:
                 if uuid in left:
                     near[leg.uuid].add(uuid)

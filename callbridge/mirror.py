@@ -183,7 +183,7 @@ class Mirror:
         self._aliases: dict[str, dict[str, Entry]] = {}
         """switch -> any other id of a live call -> entry"""
         self._monitored: dict[str, dict[str, Entry]] = {}
-        """switch -> a supervisor's channel -> the call that it watches"""
+        """switch -> id of a monitor -> the call that it is of"""
         self._ended: dict[str, EndedCall] = {}
         self._ended_monitors: dict[str, tuple[Record, Monitor, float]] = {}
         self._subscribers: list[Subscriber] = []
@@ -217,7 +217,7 @@ class Mirror:
         return None if entry is None else entry.record
 
     def find_monitor(self, monitor_id: str, tenant: str | None) -> tuple[Record, Monitor] | None:
-        """The call that this supervisor's channel watches, and how; only of the tenant's own calls."""
+        """The call that this monitor is of, and the monitor; only of the tenant's own calls."""
         for monitored in self._monitored.values():
             entry = monitored.get(monitor_id)
             if entry is not None and tenant in (EVERY_TENANT, entry.record.tenant):
@@ -225,7 +225,7 @@ class Mirror:
         return None
 
     def find_ended_monitor(self, monitor_id: str, tenant: str | None, now: float) -> tuple[Record, Monitor] | None:
-        """The call that this supervisor's channel watched, and how, where that ended in the last minutes."""
+        """The call that this monitor was of, and the monitor, where that ended in the last minutes."""
         known = self._ended_monitors.get(monitor_id)
         if known is None or now - known[2] > REMEMBER_ENDED_FOR or tenant not in (EVERY_TENANT, known[0].tenant):
             return None

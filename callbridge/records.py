@@ -28,7 +28,11 @@ class Leg(msgspec.Struct, frozen=True, gc=False):
 
 
 class Monitor(msgspec.Struct, frozen=True, gc=False):
-    """Who listens to a call. `mode` is listen, whisper or barge; `watches` is the leg that it listens to."""
+    """Who listens to a call. `mode` is listen, whisper or barge; `watches` is the leg that it listens to.
+
+    `uuid` is its id: the one that callbridge gave it or, where callbridge did not call the supervisor, the channel's.
+    `channel` is the supervisor's; while several phones ring, one of them.
+    """
 
     uuid: str
     extension: str
@@ -36,6 +40,7 @@ class Monitor(msgspec.Struct, frozen=True, gc=False):
     state: MonitorState
     watches: str
     created_time: str
+    channel: str
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -187,11 +192,28 @@ def _leg(channel: Channel) -> Leg:
 
 
 def _monitors(legs: list[Channel], watchers: Mapping[str, list[Channel]]) -> tuple[Monitor, ...]:
-    return tuple(
-        Monitor(channel.uuid, channel.number, _mode(channel), _monitor_state(channel), leg.uuid, channel.created)
-        for leg in legs
-        for channel in watchers.get(leg.uuid, ())
+    rung: dict[str, list[Channel]] = {}
+    for leg in legs:
+        for channel in watchers.get(leg.uuid, ()):
+            rung.setdefault(channel.given_id or channel.uuid, []).append(channel)
+    return tuple([_monitor(uuid, min(channels, key=_distance)) for uuid, channels in rung.items()])
+
+
+def _monitor(uuid: str, channel: Channel) -> Monitor:
+    return Monitor(
+        uuid,
+        channel.number,
+        _mode(channel),
+        _monitor_state(channel),
+        channel.watching,
+        channel.created,
+        channel.uuid,
     )
+
+
+def _distance(channel: Channel) -> tuple[bool, int]:
+    """How far one of a supervisor's phones is from listening; one that has hung up is farthest."""
+    return channel.hungup, ("active", "ringing", "dialling").index(_monitor_state(channel))
 
 
 def _monitor_state(channel: Channel) -> MonitorState:

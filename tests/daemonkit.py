@@ -55,25 +55,31 @@ class Pbx:
         """Its event socket."""
         return EventSocket(self.switch, self._password, port=port)
 
-    def call(self) -> str:
+    def call(self, tenant: str = "") -> str:
         """One more call."""
-        call = self._traffic.place("outbound", talk=10_000)
-        self._pass_time()
+        call = self._traffic.place("outbound", talk=10_000, tenant=tenant)
+        self.pass_time()
         return call.a.uuid
+
+    def come_due(self, within: float) -> None:
+        """Let all happen that is due, and all that is due within so many seconds of that."""
+        while (due := self._traffic.advance()) is not None and due <= within:
+            self._clock.pass_time(due)
 
     def hang_up(self, call_id: str) -> None:
         """End a call."""
         assert self.switch.api(f"uuid_kill {call_id}") == "+OK\n"
-        self._pass_time()
+        self.pass_time()
         assert call_id not in self.calls
 
     def transfer(self, uuid: str) -> None:
         """Send the called leg of a call elsewhere; the leg that began the call ends."""
         assert self.switch.api(f"uuid_transfer {uuid} 102").startswith("+OK")
-        self._pass_time()
+        self.pass_time()
 
-    def _pass_time(self) -> None:
-        for _ in range(100):
+    def pass_time(self, seconds: float = 5.0) -> None:
+        """Let all happen that happens in that time."""
+        for _ in range(round(seconds / 0.05)):
             self._clock.pass_time(0.05)
             self._traffic.advance()
 

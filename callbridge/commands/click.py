@@ -7,10 +7,11 @@ from callbridge.commands.ring import State, ring
 from callbridge.commands.work import Work
 
 
-async def place(work: Work, tenant: str, extension: str, destination: str, uuid: str, wait: bool) -> None:
-    """Ring the extension's phone as channel `uuid`; once it answers it dials the destination, through the dialplan.
+async def place(work: Work, tenant: str, extension: str, destination: str, call_id: str, wait: bool) -> None:
+    """Ring the extension's phones as the call `call_id`; the first that answers dials the destination, through the
+    dialplan.
 
-    Success is that the extension's phone rings, or, with `wait`, that it has answered. The extension was checked.
+    Success is that a phone of the extension rings, or, with `wait`, that it has answered. The extension was checked.
     Raises Refused.
     """
     if destination == extension:
@@ -19,7 +20,7 @@ async def place(work: Work, tenant: str, extension: str, destination: str, uuid:
     # The row says who calls, so the phone that rings shows its own number.
     variables = {"origination_caller_id_number": extension, "origination_caller_id_name": extension}
     order = Originate(
-        uuid,
+        call_id,
         extension,
         tenant,
         work.settings.ring_seconds,
@@ -29,9 +30,10 @@ async def place(work: Work, tenant: str, extension: str, destination: str, uuid:
     )
 
     def state() -> State | None:
-        leg = work.leg(uuid)
-        if leg is None:
-            return None
-        return "up" if leg.answered else "rings" if leg.callstate in RINGING else None
+        record = work.record(call_id)
+        legs = record.legs if record is not None else ()
+        if any(leg.answered for leg in legs):
+            return "up"
+        return "rings" if any(leg.callstate in RINGING for leg in legs) else None
 
     await ring(work, order, "", state, wait)

@@ -154,8 +154,8 @@ class Desk:
         later = Later(self._in_background, self._note_failure)
         return Work(console, self.mirror, self._watch, self._directory, self._settings, later)
 
-    def _note_failure(self, uuid: str, code: Code) -> None:
-        self._failed[uuid] = code
+    def _note_failure(self, rung_id: str, code: Code) -> None:
+        self._failed[rung_id] = code
         if len(self._failed) > MAX_FAILED:
             del self._failed[next(iter(self._failed))]
 

@@ -9,7 +9,7 @@ import asyncio
 from typing import Final
 
 from callbridge.commands.legs import Wanted, extension_leg, find_leg, is_parked, main_leg
-from callbridge.commands.orders import EXTENSION, GetVariable, Kill, Originate, SetVariable, Watch
+from callbridge.commands.orders import EXTENSION, GetVariable, Kill, Originate, SetVariable, StopPhones, Watch
 from callbridge.commands.outcome import Refused
 from callbridge.commands.ring import State, ring
 from callbridge.commands.work import EFFECT_TIMEOUT, Work
@@ -28,9 +28,11 @@ _CALLER_NAMES: Final[dict[Mode, str]] = {"listen": "Listen", "whisper": "Whisper
 _STATES: Final[dict[MonitorState, State | None]] = {"dialling": None, "ringing": "rings", "active": "up"}
 
 
-async def start(work: Work, record: Record, mode: Mode, extension: str, side: Wanted, uuid: str, wait: bool) -> None:
-    """Ring the supervisor's phone as channel `uuid`, to watch the call. Success is that it rings, or, with `wait`, that
-    it has answered. Raises Refused."""
+async def start(
+    work: Work, record: Record, mode: Mode, extension: str, side: Wanted, monitor_id: str, wait: bool
+) -> None:
+    """Ring the supervisor's phones; the one that answers watches the call, as the monitor `monitor_id`. Success is that
+    one rings, or, with `wait`, that it has answered. Raises Refused."""
     tenant = work.tenant(record)
     leg = _leg_for(record, mode, side)
     if any(leg.kind == "extension" and leg.number == extension for leg in record.legs):
@@ -49,10 +51,10 @@ async def start(work: Work, record: Record, mode: Mode, extension: str, side: Wa
         "origination_caller_id_name": _CALLER_NAMES[mode],
         "origination_caller_id_number": leg.number if EXTENSION.fullmatch(leg.number) else extension,
     }
-    order = Originate(uuid, extension, tenant, work.settings.ring_seconds, variables, target=leg.uuid)
+    order = Originate(monitor_id, extension, tenant, work.settings.ring_seconds, variables, target=leg.uuid)
 
     def state() -> State | None:
-        monitor = _monitor(work, leg.uuid, uuid)
+        monitor = _monitor(work, leg.uuid, monitor_id)
         return None if monitor is None else _STATES[monitor.state]
 
     await ring(work, order, leg.uuid, state, wait)
@@ -95,7 +97,7 @@ async def change(work: Work, record: Record, monitor_id: str, mode: Mode) -> Non
 async def stop(work: Work, record: Record, monitor_id: str) -> None:
     """Hang the supervisor up. Raises Refused."""
     monitor = _demand(record, monitor_id)
-    await work.tell(Kill(monitor.uuid))
+    await work.tell(_end_of(monitor))
 
     def gone() -> bool | None:
         return _monitor(work, record.call_id, monitor.uuid) is None or None
@@ -107,7 +109,7 @@ async def stop(work: Work, record: Record, monitor_id: str) -> None:
 async def move(work: Work, record: Record, ending: list[str], to: Leg) -> list[str]:
     """Have the monitors of legs that are about to end watch the leg that stays; else the switch ends them as well.
 
-    A whisperer only listens at an outside party's leg; gives the channels of those that are to whisper again.
+    A whisperer only listens at an outside party's leg; gives the ids of those that are to whisper again.
     """
     to_whisper = []
     for monitor in record.monitors:
@@ -115,7 +117,7 @@ async def move(work: Work, record: Record, ending: list[str], to: Leg) -> list[s
             continue
         if monitor.state != "active":
             # What it will do when it answers was said when it was called; it would watch a channel that is gone.
-            await work.end([monitor.uuid])
+            await work.end(_end_of(monitor))
             continue
         mode, waits = monitor.mode, ""
         if mode == "whisper" and to.kind != "extension":
@@ -140,13 +142,13 @@ async def whisper_again(work: Work, supervisor: str, leg_uuid: str) -> None:
     monitor = _monitor(work, leg_uuid, supervisor)
     if not isinstance(leg, Leg) or record is None or monitor is None:
         return
-    if await work.tell(GetVariable(supervisor, "callbridge_to_whisper")) == "true":
+    if await work.tell(GetVariable(monitor.channel, "callbridge_to_whisper")) == "true":
         await change(work, record, supervisor, "whisper")
 
 
 async def _set(work: Work, monitor: Monitor, target: str, mode: Mode, *, to_whisper: str) -> None:
     heard_a, heard_b = HEARD_BY[mode]
-    tell, uuid = work.tell, monitor.uuid
+    tell, uuid = work.tell, monitor.channel
     # Together, in this order on the one connection: nothing else of ours comes between.
     await asyncio.gather(
         tell(SetVariable(uuid, "eavesdrop_whisper_aleg", heard_a)),
@@ -155,6 +157,11 @@ async def _set(work: Work, monitor: Monitor, target: str, mode: Mode, *, to_whis
         tell(SetVariable(uuid, "callbridge_to_whisper", to_whisper)),
     )
     await tell(Watch(uuid, target))
+
+
+def _end_of(monitor: Monitor) -> Kill | StopPhones:
+    """What hangs the supervisor up. Of one that callbridge has called, several phones may ring."""
+    return Kill(monitor.channel) if monitor.uuid == monitor.channel else StopPhones(monitor.uuid)
 
 
 def _demand(record: Record, uuid: str) -> Monitor:

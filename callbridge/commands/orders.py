@@ -156,6 +156,18 @@ class Kill(Order, frozen=True):
         return f"uuid_kill {_uuid(self.uuid)} {_checked(CAUSE, 'a cause', self.cause)}"
 
 
+class StopPhones(Order, frozen=True):
+    """Hang up every phone that was rung under `id`, whether it rings or has answered. The switch says +OK also where
+    there is none (mod_commands.c, `hupall_api_function`)."""
+
+    name = "hupall"
+    id: str
+
+    def line(self) -> str:
+        # With fewer words it would hang up every channel of the switch.
+        return f"hupall NORMAL_CLEARING callbridge_id {_uuid(self.id)}"
+
+
 class Hold(Order, frozen=True):
     """Put the phone of a leg on hold, or take it back."""
 
@@ -202,11 +214,13 @@ class RecordCall(Order, frozen=True):
 
 
 class Originate(Order, frozen=True):
-    """Ring a user's phone as channel `uuid`; once it has answered, it goes to `destination` of the dialplan, or
-    eavesdrops on the channel `target`. `variables` are set on the channel from its first event on."""
+    """Ring all phones of a user; the first that answers goes to `destination` of the dialplan, or eavesdrops on the
+    channel `target`, and the others stop. `variables` are set on each of their channels from its first event on, and so
+    is `id`, under which they are known: each has a uuid of its own, because the switch gives one to one channel only
+    (switch_core_session.c, `switch_core_session_set_uuid`)."""
 
     name = "originate"
-    uuid: str
+    id: str
     extension: str
     domain: str
     ring_seconds: int
@@ -217,8 +231,10 @@ class Originate(Order, frozen=True):
 
     def line(self) -> str:
         variables = {
-            "origination_uuid": _uuid(self.uuid),
+            "callbridge_id": _uuid(self.id),
             "originate_timeout": str(self.ring_seconds),
+            # Else a phone that plays something while it rings would have answered.
+            "ignore_early_media": "true",
             **self.variables,
         }
         pairs = [

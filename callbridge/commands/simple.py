@@ -33,7 +33,7 @@ async def hang_up(work: Work, record: Record, cause: str) -> None:
     except Refused as refused:
         if refused.code != "CALL_ENDED" or len(legs) == 1:
             raise
-    await work.end(legs[1:], cause)
+    await work.end(*(Kill(uuid, cause) for uuid in legs[1:]))
 
     def over() -> bool | None:
         return all(work.leg(uuid) is None for uuid in legs) or None

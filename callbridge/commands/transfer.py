@@ -5,7 +5,7 @@ from typing import Final, Literal
 from callbridge.calls import Side
 from callbridge.commands import monitors
 from callbridge.commands.legs import RINGING, answered, by_side, find_leg, is_parked, others
-from callbridge.commands.orders import GetVariable, Park, SetVariable, Transfer
+from callbridge.commands.orders import GetVariable, Kill, Park, SetVariable, Transfer
 from callbridge.commands.outcome import Refused, refused_by
 from callbridge.commands.work import EFFECT_TIMEOUT, Work
 from callbridge.records import Leg, Record
@@ -39,7 +39,7 @@ async def transfer(work: Work, record: Record, extension: str, side: Side) -> No
     await work.tell(SetVariable(leg.uuid, "originate_disposition", ""))
     await work.tell(SetVariable(leg.uuid, "callbridge_park_seconds", ""))
     await work.tell(Transfer(leg.uuid, extension, work.context(tenant)))
-    await work.end(ending)
+    await work.end(*map(Kill, ending))
     await _arrival(work, leg.uuid, extension, present, None if is_user else record.destination)
     if await work.until(leg.uuid, lambda: work.are_gone(ending) or None, EFFECT_TIMEOUT) is None:
         message = "the leg is where it was sent, but the other one has not been seen to end; look at the call"
@@ -121,5 +121,5 @@ async def park(work: Work, record: Record, side: Side) -> None:
     await work.tell(SetVariable(leg.uuid, "park_timeout", f"{seconds}:NORMAL_CLEARING"))
     await work.tell(SetVariable(leg.uuid, "callbridge_park_seconds", f"{seconds}"))
     await work.tell(Park(leg.uuid))
-    await work.end(ending)
+    await work.end(*map(Kill, ending))
     await work.effect(leg.uuid, lambda leg: is_parked(leg) and work.are_gone(ending), "the park")

@@ -9,7 +9,7 @@ import msgspec
 from callbridge.commands.console import Console
 from callbridge.commands.directory import Directory
 from callbridge.commands.legs import find_leg
-from callbridge.commands.orders import Kill, Order, Originate, SetVariable
+from callbridge.commands.orders import Kill, Order, Originate, SetVariable, StopPhones
 from callbridge.commands.outcome import Code, Refused
 from callbridge.commands.watch import Watch
 from callbridge.mirror import Mirror
@@ -38,8 +38,8 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class Later(msgspec.Struct, frozen=True):
-    """What outlives the answer to the consumer: `run` does something more, `failed` notes why a phone that rang (its
-    channel) did not answer."""
+    """What outlives the answer to the consumer: `run` does something more, `failed` notes why no phone that rang under
+    an id has answered."""
 
     run: Callable[[Coroutine[Any, Any, None]], None]
     failed: Callable[[str, Code], None]
@@ -124,33 +124,31 @@ class Work:
         """Whether none of these legs lives."""
         return all(self.leg(uuid) is None for uuid in uuids)
 
-    async def end(self, uuids: list[str], cause: str = "NORMAL_CLEARING") -> None:
-        """Hang these channels up, those that are gone already as well. Where the switch is lost, they are hung up when
-        it is back: nobody else would, and to hang up twice does no harm. Raises Refused."""
+    async def end(self, *kills: Kill | StopPhones) -> None:
+        """Hang channels up, those that are gone already as well. Where the switch is lost, they are hung up when it is
+        back: nobody else would, and to hang up twice does no harm. Raises Refused."""
         lost = []
-        for uuid, refused in zip(
-            uuids, await asyncio.gather(*(self._kill(uuid, cause) for uuid in uuids)), strict=True
-        ):
+        for kill, refused in zip(kills, await asyncio.gather(*map(self._kill, kills)), strict=True):
             if refused is not None and refused.code not in _LOST:
                 raise refused
             if refused is not None:
-                lost.append((uuid, refused))
+                lost.append((kill, refused))
         if lost:
-            self.later.run(self._end_later([uuid for uuid, _ in lost], cause))
+            self.later.run(self._end_later([kill for kill, _ in lost]))
             raise self._truth(lost[0][1])
 
-    async def _kill(self, uuid: str, cause: str) -> Refused | None:
+    async def _kill(self, kill: Kill | StopPhones) -> Refused | None:
         try:
-            await self.tell(Kill(uuid, cause))
+            await self.tell(kill)
         except Refused as refused:
             return None if refused.code == "CALL_ENDED" else refused
         return None
 
-    async def _end_later(self, uuids: list[str], cause: str) -> None:
+    async def _end_later(self, kills: list[Kill | StopPhones]) -> None:
         for _ in range(END_WITHIN):
             await self.pause(1.0)
-            uuids = [uuid for uuid in uuids if (refused := await self._kill(uuid, cause)) and refused.code in _LOST]
-            if not uuids:
+            kills = [kill for kill in kills if (refused := await self._kill(kill)) and refused.code in _LOST]
+            if not kills:
                 return
 
     async def pause(self, seconds: float) -> None:

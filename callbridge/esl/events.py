@@ -87,6 +87,8 @@ class Event(msgspec.Struct, gc=False):
     var_whisper_bleg: str = field(name="variable_eavesdrop_whisper_bleg", default="")
     var_watches: str = field(name="variable_callbridge_watches", default="")
     """Of a supervisor that callbridge has called: the leg to watch, from its first event on."""
+    var_id: str = field(name="variable_callbridge_id", default="")
+    """Of every phone that callbridge has rung: the id of the monitor or the call, from its first event on."""
     var_park_seconds: str = field(name="variable_callbridge_park_seconds", default="")
     """Of a leg that callbridge has parked: for how long. `park_timeout` is gone when CHANNEL_PARK comes."""
     var_park_timeout: str = field(name="variable_park_timeout", default="")

@@ -30,6 +30,11 @@ ARRIVED: Final = "21b7d166-b564-42ec-80a1-4ad343225934"
 """The leg that appears where a transfer goes."""
 
 SUPERVISOR: Final = "31b7d166-b564-42ec-80a1-4ad343225934"
+"""A monitor."""
+
+PHONE: Final = "41b7d166-b564-42ec-80a1-4ad343225934"
+"""The channel of a phone that was rung, as a monitor or as a call."""
+
 USERS: Final = ("101", "102", "103", "104")
 NO_PHONE: Final = "115"
 NO_CHANNEL: Final = "-ERR No such channel!"
@@ -138,8 +143,10 @@ def talking(**changes: Any) -> Record:
     return record(call_id, **({"tenant": TENANT, "legs": legs, "ids": (CALLED,)} | changes))
 
 
-def watching(mode: Any = "listen", state: Any = "active", watches: str = CALL, uuid: str = SUPERVISOR) -> Monitor:
-    return Monitor(uuid, "104", mode, state, watches, "2021-06-08 17:38:00")
+def watching(
+    mode: Any = "listen", state: Any = "active", watches: str = CALL, uuid: str = SUPERVISOR, channel: str = PHONE
+) -> Monitor:
+    return Monitor(uuid, "104", mode, state, watches, "2021-06-08 17:38:00", channel)
 
 
 class Calls:
@@ -148,14 +155,14 @@ class Calls:
     def __init__(self, switch: ScriptedSwitch, mirror: Mirror) -> None:
         self.mirror = mirror
         self.job: asyncio.Future[str] | None = None
-        """Of the phone that was rung last."""
+        """Of the phones that were rung last."""
         self.rings = True
         """Whether a phone that is rung does."""
         self.arrives = True
         """Whether a phone rings where a call is transferred to."""
         for name in ("user_exists", "sofia_contact", "originate", "uuid_getvar"):
             switch.answers[name] = getattr(self, name)
-        for name in ("uuid_kill", "uuid_transfer", "uuid_park", "uuid_hold", "uuid_record", "uuid_setvar"):
+        for name in ("hupall", "uuid_kill", "uuid_transfer", "uuid_park", "uuid_hold", "uuid_record", "uuid_setvar"):
             switch.answers[name] = getattr(self, name)
         self._variables: dict[tuple[str, str], str] = {}
 
@@ -182,15 +189,24 @@ class Calls:
 
     def uuid_kill(self, line: str) -> str:
         uuid = line.split(" ")[1]
-        if self.job is not None and not self.job.done():
-            self.job.set_result("-ERR ORIGINATOR_CANCEL")
         found = self.mirror.find_on("pbx", uuid)
-        if self.mirror.find_monitor(uuid, None):
-            self.show_monitor(uuid, None)
+        if monitor := self.monitor_of(uuid):
+            self.show_monitor(monitor.uuid, None)
         elif found is None or all(leg.uuid != uuid for leg in found.legs):
             return NO_CHANNEL
         else:
             self.drop(uuid, line.split(" ")[2])
+        return "+OK"
+
+    def hupall(self, line: str) -> str:
+        _, cause, variable, rung_id = line.split(" ")
+        assert variable == "callbridge_id"
+        if self.job is not None and not self.job.done():
+            self.job.set_result("-ERR ORIGINATOR_CANCEL")
+        if self.mirror.find_monitor(rung_id, None):
+            self.show_monitor(rung_id, None)
+        elif self.mirror.find_on("pbx", rung_id):
+            self.drop(PHONE, cause)
         return "+OK"
 
     def uuid_transfer(self, line: str) -> str:
@@ -199,7 +215,10 @@ class Calls:
             modes: dict[tuple[str, str], Any] = {("false", "true"): "whisper", ("true", "true"): "barge"}
             heard = (self._variables[uuid, f"eavesdrop_whisper_{side}"] for side in ("aleg", "bleg"))
             mode = modes.get((next(heard), next(heard)), "listen")
-            self.show_monitor(uuid, watching(mode, watches=destination.removeprefix("eavesdrop:"), uuid=uuid))
+            monitor = self.monitor_of(uuid)
+            assert monitor is not None
+            target = destination.removeprefix("eavesdrop:")
+            self.show_monitor(monitor.uuid, watching(mode, watches=target, uuid=monitor.uuid, channel=uuid))
         elif self.arrives:
             now = self.of(uuid)
             side: Any = "bleg" if next(leg for leg in now.legs if leg.uuid == uuid).side == "aleg" else "aleg"
@@ -229,15 +248,15 @@ class Calls:
         return self.job
 
     def ring(self, line: str) -> None:
-        """The phone rings."""
+        """One of the phones rings."""
         inside = line[line.index("{") + 1 : line.index("}")]
         variables = dict(pair.split("=") for pair in inside.split(","))
-        uuid = variables["origination_uuid"]
+        rung_id = variables["callbridge_id"]
         if (watched := variables.get("callbridge_watches")) is not None:
-            self.show_monitor(uuid, watching("listen", "ringing", watched, uuid))
+            self.show_monitor(rung_id, watching("listen", "ringing", watched, rung_id))
         else:
-            phone = leg(uuid, "aleg", "101", callstate="RINGING", answered=False)
-            self.show(talking(), call_id=uuid, legs=(phone,), ids=())
+            phone = leg(PHONE, "aleg", "101", callstate="RINGING", answered=False)
+            self.show(talking(), call_id=rung_id, legs=(phone,), ids=())
 
     # How it shows.
 
@@ -245,6 +264,10 @@ class Calls:
         found = self.mirror.find_on("pbx", uuid)
         assert found is not None
         return found
+
+    def monitor_of(self, channel: str) -> Monitor | None:
+        """The monitor of a supervisor's channel."""
+        return next((m for _, m in self.mirror.monitors(None) if m.channel == channel), None)
 
     def show(self, now: Record, **changes: Any) -> None:
         now = msgspec.structs.replace(now, **changes)

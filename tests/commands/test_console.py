@@ -7,7 +7,7 @@ import pytest
 
 from callbridge.commands import console as console_module
 from callbridge.commands.orders import GetVariable, Kill, Order, Originate, UserExists
-from tests.commands.kit import CALL, NO_CHANNEL, SUPERVISOR, Bench, bench, refused
+from tests.commands.kit import CALL, NO_CHANNEL, PHONE, SUPERVISOR, Bench, bench, refused
 
 RING = Originate(SUPERVISOR, "104", "a.example", 30, {}, target=CALL)
 
@@ -32,9 +32,9 @@ async def test_an_answer_comes_without_its_line_end(tmp_path: Path) -> None:
 
 async def test_a_phone_that_answers_gives_its_channel(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
-        b.switch.says("originate", f"+OK {SUPERVISOR}")
-        assert await b.console.originate(RING) == SUPERVISOR
-        assert b.switch.received.startswith(b"bgapi originate {origination_uuid=")
+        b.switch.says("originate", f"+OK {PHONE}")
+        assert await b.console.originate(RING) == PHONE
+        assert b.switch.received.startswith(b"bgapi originate {callbridge_id=")
 
 
 @pytest.mark.parametrize("order", [Kill(CALL), UserExists("101", "a.example"), RING])

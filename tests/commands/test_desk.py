@@ -19,6 +19,7 @@ from tests.commands.kit import (
     NO_CHANNEL,
     NO_PHONE,
     OPERATOR,
+    PHONE,
     SUPERVISOR,
     TENANT,
     Bench,
@@ -255,13 +256,13 @@ async def test_who_cannot_be_reached_is_found_out_before_anything_is_done(
 async def test_monitors_move_to_the_leg_that_stays_before_the_other_one_ends(tmp_path: Path) -> None:
     async with bench(tmp_path, talking(monitors=(watching("whisper"),))) as b:
         await carry_out(b, r.Transfer("102", "bleg"))
-        moved = b.switch.lines.index(f"uuid_transfer {SUPERVISOR} eavesdrop:{CALLED} inline")
+        moved = b.switch.lines.index(f"uuid_transfer {PHONE} eavesdrop:{CALLED} inline")
         assert moved < b.switch.lines.index(f"uuid_kill {CALL} NORMAL_CLEARING")
         # To the party outside nobody whispers.
-        assert f"uuid_setvar {SUPERVISOR} eavesdrop_whisper_bleg false" in b.switch.lines
+        assert f"uuid_setvar {PHONE} eavesdrop_whisper_bleg false" in b.switch.lines
         b.calls.change_leg(ARRIVED, callstate="ACTIVE", answered=True)
         await b.told("uuid_transfer", 3)
-        assert b.switch.told("uuid_transfer")[-1] == f"uuid_transfer {SUPERVISOR} eavesdrop:{ARRIVED} inline"
+        assert b.switch.told("uuid_transfer")[-1] == f"uuid_transfer {PHONE} eavesdrop:{ARRIVED} inline"
         await until(lambda: b.calls.of(CALL).monitors[0].mode == "whisper")
 
 

@@ -15,6 +15,7 @@ from tests.commands.kit import (
     CALLED,
     NO_PHONE,
     OPERATOR,
+    PHONE,
     SUPERVISOR,
     TENANT,
     Bench,
@@ -45,7 +46,7 @@ def answer(b: Bench, monitor_id: str) -> None:
     (monitor,) = b.calls.of(CALL).monitors
     b.calls.show_monitor(monitor_id, watching(monitor.mode, "active", monitor.watches, monitor_id))
     assert b.calls.job is not None
-    b.calls.job.set_result(f"+OK {monitor_id}")
+    b.calls.job.set_result(f"+OK {PHONE}")
 
 
 async def rung(b: Bench) -> None:
@@ -54,8 +55,8 @@ async def rung(b: Bench) -> None:
 
 
 def killed(b: Bench) -> set[str]:
-    """Which channels were hung up; one that does not stop ringing at once more than once."""
-    return {line.removesuffix(" NORMAL_CLEARING").removeprefix("uuid_kill ") for line in b.switch.told("uuid_kill")}
+    """Under which ids phones were hung up; those that do not stop ringing at once more than once."""
+    return {line.removeprefix("hupall NORMAL_CLEARING callbridge_id ") for line in b.switch.told("hupall")}
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -66,7 +67,7 @@ async def test_what_rings_and_who_will_hear_the_supervisor(tmp_path: Path, mode:
         assert (exists, contact) == (f"user_exists id 104 {TENANT}", f"sofia_contact */104@{TENANT}")
         aleg, bleg = HEARD[mode]
         assert ring == (
-            f"originate {{origination_uuid={uuid},originate_timeout=30,callbridge_watches={CALL},"
+            f"originate {{callbridge_id={uuid},originate_timeout=30,ignore_early_media=true,callbridge_watches={CALL},"
             f"eavesdrop_enable_dtmf=false,eavesdrop_whisper_aleg={aleg},eavesdrop_whisper_bleg={bleg},"
             f"origination_caller_id_name={mode.capitalize()},origination_caller_id_number=101}}"
             f"user/104@{TENANT} &eavesdrop({CALL})"
@@ -107,7 +108,7 @@ async def test_a_phone_that_never_rings_is_not_answered_and_hung_up(tmp_path: Pa
         refusal = await b.over_time(refused(start(b)))
         assert (refusal.code, f"{refusal}") == ("NO_ANSWER", "the phone of 104 has not rung")
         (uuid,) = killed(b)
-        assert f"origination_uuid={uuid}," in b.switch.told("originate")[0]
+        assert f"callbridge_id={uuid}," in b.switch.told("originate")[0]
 
 
 async def test_a_phone_that_is_not_answered_in_time_is_hung_up(tmp_path: Path) -> None:
@@ -190,7 +191,7 @@ async def test_a_supervisor_whose_phone_rings_goes_on_ringing_when_the_other_leg
         b.calls.drop(CALLED)
         for _ in range(20):
             await asyncio.sleep(0)
-        assert not b.switch.told("uuid_kill")
+        assert not b.switch.told("hupall")
         answer(b, uuid)
         assert b.calls.of(CALL).monitors[0].state == "active"
 
@@ -211,7 +212,7 @@ async def test_a_phone_that_answers_at_once_is_a_success_although_its_ringing_wa
         await rung(b)
         (uuid,) = [line.partition("=")[2].partition(",")[0] for line in b.switch.told("originate")]
         assert b.calls.job is not None
-        b.calls.job.set_result(f"+OK {uuid}")
+        b.calls.job.set_result(f"+OK {PHONE}")
         await asyncio.sleep(0)
         b.calls.show_monitor(uuid, watching(uuid=uuid))
         assert await command == uuid
@@ -266,11 +267,11 @@ async def test_a_monitor_is_changed(tmp_path: Path, before: Mode, mode: Mode) ->
         assert await change(b, mode) == CALL
         aleg, bleg = HEARD[mode]
         assert b.switch.lines == [
-            f"uuid_setvar {SUPERVISOR} eavesdrop_whisper_aleg {aleg}",
-            f"uuid_setvar {SUPERVISOR} eavesdrop_whisper_bleg {bleg}",
-            f"uuid_setvar {SUPERVISOR} callbridge_watches {CALL}",
-            f"uuid_setvar {SUPERVISOR} callbridge_to_whisper",
-            f"uuid_transfer {SUPERVISOR} eavesdrop:{CALL} inline",
+            f"uuid_setvar {PHONE} eavesdrop_whisper_aleg {aleg}",
+            f"uuid_setvar {PHONE} eavesdrop_whisper_bleg {bleg}",
+            f"uuid_setvar {PHONE} callbridge_watches {CALL}",
+            f"uuid_setvar {PHONE} callbridge_to_whisper",
+            f"uuid_transfer {PHONE} eavesdrop:{CALL} inline",
         ]
         assert b.calls.of(CALL).monitors[0].mode == mode
 
@@ -278,7 +279,7 @@ async def test_a_monitor_is_changed(tmp_path: Path, before: Mode, mode: Mode) ->
 async def test_who_listens_to_an_outside_party_whispers_to_the_extension(tmp_path: Path) -> None:
     async with bench(tmp_path, talking(monitors=(watching(watches=CALLED),))) as b:
         await change(b, "whisper")
-        assert b.switch.lines[-1] == f"uuid_transfer {SUPERVISOR} eavesdrop:{CALL} inline"
+        assert b.switch.lines[-1] == f"uuid_transfer {PHONE} eavesdrop:{CALL} inline"
 
 
 async def test_a_change_that_has_not_been_seen_is_not_known(tmp_path: Path) -> None:
@@ -297,6 +298,13 @@ async def test_a_phone_that_still_rings_is_not_changed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("state", ["active", "ringing", "dialling"])
 async def test_a_monitor_is_stopped_in_every_state(tmp_path: Path, state: Any) -> None:
     async with bench(tmp_path, talking(monitors=(watching(state=state),))) as b:
+        assert await b.desk.change_monitor(AGENT, r.StopMonitor(SUPERVISOR)) == CALL
+        assert b.switch.lines == [f"hupall NORMAL_CLEARING callbridge_id {SUPERVISOR}"]
+
+
+@pytest.mark.parametrize("state", ["active", "ringing", "dialling"])
+async def test_who_was_not_called_by_callbridge_is_stopped_alone(tmp_path: Path, state: Any) -> None:
+    async with bench(tmp_path, talking(monitors=(watching(state=state, channel=SUPERVISOR),))) as b:
         assert await b.desk.change_monitor(AGENT, r.StopMonitor(SUPERVISOR)) == CALL
         assert b.switch.lines == [f"uuid_kill {SUPERVISOR} NORMAL_CLEARING"]
 
@@ -320,12 +328,13 @@ def place(b: Bench, destination: str = "0899123456", ext: str = "101", wait: boo
 async def test_a_phone_rings_and_dials(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         call_id = await place(b)
-        variables = "originate_timeout=30,origination_caller_id_number=101,origination_caller_id_name=101"
+        variables = "originate_timeout=30,ignore_early_media=true"
+        variables += ",origination_caller_id_number=101,origination_caller_id_name=101"
         assert b.switch.lines == [
             f"user_exists id 101 {TENANT}",
             f"sofia_contact */101@{TENANT}",
             f"user_exists id 0899123456 {TENANT}",
-            f"originate {{origination_uuid={call_id},{variables}}}user/101@{TENANT} 0899123456 XML {TENANT}",
+            f"originate {{callbridge_id={call_id},{variables}}}user/101@{TENANT} 0899123456 XML {TENANT}",
         ]
         assert b.calls.of(call_id).call_id == call_id
 
@@ -335,7 +344,7 @@ async def test_a_placed_call_can_be_waited_for(tmp_path: Path) -> None:
         command = asyncio.ensure_future(place(b, wait=True))
         await rung(b)
         (call_id,) = [line.partition("=")[2].partition(",")[0] for line in b.switch.told("originate")]
-        b.calls.change_leg(call_id, callstate="ACTIVE", answered=True)
+        b.calls.change_leg(PHONE, callstate="ACTIVE", answered=True)
         assert await command == call_id
 
 

@@ -19,6 +19,7 @@ from callbridge.commands.orders import (
     RecordCall,
     SendDtmf,
     SetVariable,
+    StopPhones,
     Transfer,
     UserExists,
     Watch,
@@ -28,7 +29,7 @@ from callbridge.errors import LocalProtocolError
 A = "01b7d166-b564-42ec-80a1-4ad343225934"
 B = "11b7d166-b564-42ec-80a1-4ad343225934"
 
-SILENT = "originate_timeout=30,eavesdrop_enable_dtmf=false"
+SILENT = "originate_timeout=30,ignore_early_media=true"
 LINES = [
     (UserExists("101", "a.example"), "user_exists id 101 a.example"),
     (Contact("101", "a.example"), "sofia_contact */101@a.example"),
@@ -40,6 +41,7 @@ LINES = [
     (Park(A), f"uuid_park {A}"),
     (Kill(A), f"uuid_kill {A} NORMAL_CLEARING"),
     (Kill(A, "USER_BUSY"), f"uuid_kill {A} USER_BUSY"),
+    (StopPhones(A), f"hupall NORMAL_CLEARING callbridge_id {A}"),
     (Hold(A, True), f"uuid_hold {A}"),
     (Hold(A, False), f"uuid_hold off {A}"),
     (Mute(A, True), f"uuid_audio {A} start read mute -1"),
@@ -49,11 +51,11 @@ LINES = [
     (RecordCall(A, False, "/rec/a.wav"), f"uuid_record {A} stop /rec/a.wav"),
     (
         Originate(A, "104", "a.example", 30, {"eavesdrop_enable_dtmf": "false"}, target=B),
-        f"originate {{origination_uuid={A},{SILENT}}}user/104@a.example &eavesdrop({B})",
+        f"originate {{callbridge_id={A},{SILENT},eavesdrop_enable_dtmf=false}}user/104@a.example &eavesdrop({B})",
     ),
     (
         Originate(A, "101", "a.example", 5, {}, destination="0899", context="out"),
-        f"originate {{origination_uuid={A},originate_timeout=5}}user/101@a.example 0899 XML out",
+        f"originate {{callbridge_id={A},originate_timeout=5,ignore_early_media=true}}user/101@a.example 0899 XML out",
     ),
 ]
 
@@ -136,6 +138,7 @@ ORDERS: dict[str, tuple[Callable[..., Order], int, Callable[..., list[str]]]] = 
     "watch": (Watch, 2, lambda u, t: ["uuid_transfer", uuid(u), f"eavesdrop:{uuid(t)}", "inline"]),
     "park": (Park, 1, lambda u: ["uuid_park", uuid(u)]),
     "kill": (Kill, 2, lambda u, c: ["uuid_kill", uuid(u), meant("cause", c)]),
+    "stop": (StopPhones, 1, lambda u: ["hupall", "NORMAL_CLEARING", "callbridge_id", uuid(u)]),
     "hold": (lambda u: Hold(u, True), 1, lambda u: ["uuid_hold", uuid(u)]),
     "unhold": (lambda u: Hold(u, False), 1, lambda u: ["uuid_hold", "off", uuid(u)]),
     "mute": (lambda u: Mute(u, True), 1, lambda u: ["uuid_audio", uuid(u), "start", "read", "mute", "-1"]),
@@ -151,7 +154,7 @@ ORDERS: dict[str, tuple[Callable[..., Order], int, Callable[..., list[str]]]] = 
         6,
         lambda u, e, d, n, v, t: [
             "originate",
-            f"{{origination_uuid={uuid(u)},originate_timeout=30,{variable(n, v)}}}user/{user(e, d)}",
+            f"{{callbridge_id={uuid(u)},{SILENT},{variable(n, v)}}}user/{user(e, d)}",
             f"&eavesdrop({uuid(t)})",
         ],
     ),
@@ -160,7 +163,7 @@ ORDERS: dict[str, tuple[Callable[..., Order], int, Callable[..., list[str]]]] = 
         5,
         lambda u, e, d, x, c: [
             "originate",
-            f"{{origination_uuid={uuid(u)},originate_timeout=30}}user/{user(e, d)}",
+            f"{{callbridge_id={uuid(u)},{SILENT}}}user/{user(e, d)}",
             meant("extension", x),
             "XML",
             meant("domain", c),
@@ -211,6 +214,7 @@ RIGHT = {
     "watch": "abc def",
     "park": "abc",
     "kill": "abc USER_BUSY",
+    "stop": "abc",
     "hold": "abc",
     "unhold": "abc",
     "mute": "abc",

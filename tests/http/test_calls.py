@@ -177,7 +177,7 @@ FULL = record(
     recorded_leg="a",
     queue="support",
     legs=(Leg("a", "aleg", "101", "Anna", "CS_EXECUTE", "extension", "ACTIVE", True),),
-    monitors=(Monitor("m", "900", "whisper", "active", "leg1", "2021-06-08 17:38:00"),),
+    monitors=(Monitor("m", "900", "whisper", "active", "leg1", "2021-06-08 17:38:00", "c"),),
 )
 FULL_JSON = {
     "call_id": "a",
@@ -214,6 +214,7 @@ FULL_JSON = {
             "state": "active",
             "watches": "leg1",
             "created_time": "2021-06-08 17:38:00",
+            "channel": "c",
         },
     ],
     "parked_until": "2021-06-08 17:39:00",

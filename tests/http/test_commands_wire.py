@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from callbridge.commands.simple import CAUSES
 from callbridge.http.bodies import COMMANDS
-from tests.commands.kit import CALL, CALLED, SUPERVISOR, TENANT, Bench, bench, talking, watching
+from tests.commands.kit import CALL, CALLED, PHONE, SUPERVISOR, TENANT, Bench, bench, talking, watching
 from tests.http.kit import MAY_ALL, Answer, Api, serving
 from tests.service import until
 
@@ -136,16 +136,16 @@ def of_user(ext: str) -> list[str]:
 def hears(aleg: str, bleg: str, leg: str) -> list[str]:
     """The supervisor watches that leg; the partner of the leg hears it, and the leg does."""
     return [
-        f"api uuid_setvar {SUPERVISOR} eavesdrop_whisper_aleg {aleg}",
-        f"api uuid_setvar {SUPERVISOR} eavesdrop_whisper_bleg {bleg}",
-        f"api uuid_setvar {SUPERVISOR} callbridge_watches {leg}",
-        f"api uuid_setvar {SUPERVISOR} callbridge_to_whisper",
-        f"api uuid_transfer {SUPERVISOR} eavesdrop:{leg} inline",
+        f"api uuid_setvar {PHONE} eavesdrop_whisper_aleg {aleg}",
+        f"api uuid_setvar {PHONE} eavesdrop_whisper_bleg {bleg}",
+        f"api uuid_setvar {PHONE} callbridge_watches {leg}",
+        f"api uuid_setvar {PHONE} callbridge_to_whisper",
+        f"api uuid_transfer {PHONE} eavesdrop:{leg} inline",
     ]
 
 
 def ringing(variables: str, ext: str, then: str, new: str) -> str:
-    pairs = f"origination_uuid={new},originate_timeout=30,{variables}"
+    pairs = f"callbridge_id={new},originate_timeout=30,ignore_early_media=true,{variables}"
     return f"bgapi originate {{{pairs}}}user/{ext}@{TENANT} {then}"
 
 
@@ -219,7 +219,7 @@ MEANT: dict[str, Callable[[Meant], list[str]]] = {
     ),
     "call": Meant.call,
     "PATCH": lambda meant: hears(*HEARD[meant.fields["mode"]], CALL),
-    "DELETE": lambda _: [f"api uuid_kill {SUPERVISOR} NORMAL_CLEARING"],
+    "DELETE": lambda _: [f"api hupall NORMAL_CLEARING callbridge_id {SUPERVISOR}"],
 }
 
 
