@@ -1,9 +1,9 @@
 """Calls as they were published, made channels again: for who takes over a switch, and for a daemon that starts anew.
 
 A dump tells nearly everything of a channel. What it does not tell is who called whom, which call it belongs to and
-which ids find that, what is recorded, how the other party is named: that
-is what makes a call the same before and after. Nothing of it is believed: every channel is probed, as one of an
-earlier connection is. Until then what was talking is taken to talk.
+which ids find that, what is recorded, how the other party is named: that is what makes a call the same before and
+after. Nothing of it is believed: every channel is probed, as one of an earlier connection is. Until then what was
+talking is taken to talk.
 """
 
 from collections.abc import Iterable
@@ -81,8 +81,9 @@ def _channel(leg: Leg, record: Record, number: int, last_us: int) -> Channel:
 
 
 def _monitor(monitor: Monitor, record: Record, last_us: int) -> Channel:
-    event = Event(name="CHANNEL_DATA", uuid=monitor.uuid, created_us=record.created_us, timestamp=last_us)
+    event = Event(name="CHANNEL_DATA", uuid=monitor.channel, created_us=record.created_us, timestamp=last_us)
     channel = Channel(event, monitor.created_time)
+    channel.given_id = monitor.uuid if monitor.uuid != monitor.channel else ""
     channel.number = channel.extension = monitor.extension
     channel.watching = monitor.watches
     channel.application = "three_way" if monitor.mode == "barge" else "eavesdrop"

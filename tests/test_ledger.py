@@ -1,4 +1,4 @@
-"""The scripts against a real Redis: who may write, and what is refused."""
+"""The scripts against a real Redis, and against a simulated one where there is none: who may write, what is refused."""
 
 import json
 from collections.abc import AsyncIterator
@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from fakeredis import FakeAsyncRedis
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
@@ -17,14 +18,16 @@ from callbridge.records import Ended
 from tests.redis_server import RedisServer, needs_redis
 from tests.storekit import CHANGES, HEAD, KEY, OWNER, PREFIX, SAMPLE, make, plain, read
 
-pytestmark = needs_redis
-
 STATE = State("live", None, {"gone": 0, "alive": 0, "changed": 0}, 0, 0.5, 3.0)
 NOTHING = Batch(0, [], [], [])
 
 
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator["Redis"]:
+@pytest.fixture(params=[pytest.param("real", marks=needs_redis), "simulated"])
+async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator["Redis"]:
+    if request.param == "simulated":
+        async with FakeAsyncRedis() as client:
+            yield client
+        return
     async with RedisServer(tmp_path) as server:
         await server.start()
         async with server.client() as client:

@@ -151,16 +151,17 @@ def test_an_id_that_was_published_is_not_changed_for_an_earlier_one() -> None:
     assert "b" in after.calls
 
 
+@pytest.mark.parametrize("given", ["", "an id of callbridge's"])
 @pytest.mark.parametrize("mode", ["listen", "whisper", "barge"])
-def test_a_monitor_is_one_all_the_time(mode: str) -> None:
-    data: dict[str, Any] = {"var_application": "three_way" if mode == "barge" else "eavesdrop"}
+def test_a_monitor_is_one_all_the_time(mode: str, given: str) -> None:
+    data: dict[str, Any] = {"var_application": "three_way" if mode == "barge" else "eavesdrop", "var_id": given}
     data |= {"var_application_data": "b", "var_whisper_bleg": "true" if mode == "whisper" else ""}
     before = Told()
     before.talk("a", "b")
-    before.create("m", var_user_name="105")
+    before.create("m", var_user_name="105", var_id=given)
     before.state("m", "CS_EXECUTE", answered_us=T0)
     before.tell("CALL_UPDATE", "m", **data)
-    assert [(m.uuid, m.mode, m.state) for m in before.calls["a"].monitors] == [("m", mode, "active")]
+    assert [(m.uuid, m.mode, m.state) for m in before.calls["a"].monitors] == [(given or "m", mode, "active")]
     after = restored(before)
     after.state("b", "CS_EXCHANGE_MEDIA", callstate="HELD")
     assert after.calls["a"].monitors == before.calls["a"].monitors
