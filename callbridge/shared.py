@@ -185,8 +185,12 @@ class Share:
         if not (self._source.leading and self._source.sure):
             # What is written over is taken in first. So nothing is deleted that this daemon has not seen end.
             known = await ledger.snapshot()
-            silent = known.silent + ((known.state and known.state.age) or 0.0)
-            self._source.lead(known.records, known.core_uuid, silent)
+            if known.whole:
+                silent = known.silent + ((known.state and known.state.age) or 0.0)
+                self._source.lead(known.records, known.core_uuid, silent)
+            else:
+                # Redis has lost what it had, or its owner died over it: what is shown here is nearer to the truth.
+                self._lead_on(known.records)
         self._mirror.replace(self._switch, self._source.records(), self._run, 0, self._clock())
         self._begun = self._lease
         self._log.info("store.owner", daemon=self._daemon)
@@ -286,10 +290,14 @@ class Share:
         self._follower.doubt("Redis is away", now)
         if self._writes and (self._heard is None or now - self._heard > LEASE):
             self._log.warning("store.alone")
-            status = self._mirror.switches[self._switch]
-            silent = 0.0 if status.seen is None else now - status.seen
-            self._source.lead(self._mirror.records(self._switch), self._follower.core_uuid, silent)
+            self._lead_on([])
             self._mirror.replace(self._switch, self._source.records(), secrets.token_hex(8), 0, now)
+
+    def _lead_on(self, others: Iterable[Record]) -> None:
+        """Begin with what this daemon shows, and others that it does not know."""
+        status = self._mirror.switches[self._switch]
+        silent = 0.0 if status.seen is None else self._clock() - status.seen
+        self._source.lead([*self._mirror.records(self._switch), *others], self._follower.core_uuid, silent)
 
     async def _release(self) -> None:
         """Give up the lease, over a connection that nothing is under way on."""

@@ -52,7 +52,7 @@ def _options() -> argparse.Namespace:
 
 async def _run(folder: Path, options: argparse.Namespace) -> int:
     load = Load(options.rate, options.live / options.rate, options.live)
-    wanted = [FAULTS[name] for name in options.only or FAULTS if options.only or not FAULTS[name].waits_for]
+    wanted = [FAULTS[name] for name in options.only or FAULTS]
     if options.limit is not None:
         wanted = [replace(fault, limit=options.limit) for fault in wanted]
     measured: list[Measured] = []
@@ -68,9 +68,6 @@ async def _run(folder: Path, options: argparse.Namespace) -> int:
         if measured:
             measured[-1].failures.append("the run ended here")
     print(f"\n{table(measured)}\n\n{load.live} live calls, {load.rate:g} a second; {machine()}")
-    if not options.only:
-        for fault in (fault for fault in FAULTS.values() if fault.waits_for):
-            print(f"not done: {fault.name}, which waits for {fault.waits_for}")
     bad = [each for each in measured if each.failures]
     for each in bad:
         for failure in each.failures:

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from callbridge.shared import LEASE
 from chaos.link import byte_by_byte, garbage, held, silent, slow
 from chaos.processes import Failed
 from chaos.world import World
@@ -38,23 +39,21 @@ differs is asked for a second time."""
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One class. `keeps`: whether no list may lose a live call, not even while the fault lasts. `waits_for`: what is
-    missing for it to pass; it is only done when it is named."""
+    """One class. `keeps`: whether no list may lose a live call, not even while the fault lasts."""
 
     name: str
     inject: Inject
     limit: float
     why: str
     keeps: bool
-    waits_for: str = ""
 
 
 FAULTS: Final[dict[str, Fault]] = {}
 
 
-def _fault(name: str, limit: float, why: str, *, keeps: bool = True, waits_for: str = "") -> Callable[[Inject], Inject]:
+def _fault(name: str, limit: float, why: str, *, keeps: bool = True) -> Callable[[Inject], Inject]:
     def register(inject: Inject) -> Inject:
-        FAULTS[name] = Fault(name, inject, limit, why, keeps, waits_for)
+        FAULTS[name] = Fault(name, inject, limit, why, keeps)
         return inject
 
     return register
@@ -232,7 +231,6 @@ async def _redis_killed(world: World, chance: Random) -> None:
     "redis-flushed",
     STORE,
     "the next write finds that the one before is gone; write all",
-    waits_for="writes that see that those before them are gone",
 )
 async def _redis_flushed(world: World, chance: Random) -> None:  # noqa: ARG001
     async with world.redis.client() as client:
@@ -283,10 +281,26 @@ async def _redis_full(world: World, chance: Random) -> None:
 # The daemon.
 
 
-@_fault("daemon-killed", AGAIN, "start, connect, list, probe, list", keeps=False)
+@_fault("daemon-killed", LEASE + AGAIN, "its lease ends; connect, list, probe, list", keeps=False)
 async def _daemon_killed(world: World, chance: Random) -> None:
     daemon = chance.choice(world.daemons)
     await daemon.kill()
+    await asyncio.sleep(chance.uniform(0.0, 1.0))
+    await daemon.start()
+
+
+@_fault("owner-killed", AGAIN, "the other one connects, lists, probes, lists; it has had the lease for some seconds")
+async def _owner_killed(world: World, chance: Random) -> None:
+    owner = await world.owner()
+    await owner.kill()
+    await asyncio.sleep(LEASE + chance.uniform(0.0, 3.0))
+    await owner.start()
+
+
+@_fault("daemon-stopped", AGAIN, "the lease is given back; the other one connects, lists, probes, lists", keeps=False)
+async def _daemon_stopped(world: World, chance: Random) -> None:
+    daemon = chance.choice(world.daemons)
+    await daemon.stop()
     await asyncio.sleep(chance.uniform(0.0, 1.0))
     await daemon.start()
 
@@ -296,8 +310,7 @@ async def _daemon_paused(world: World, chance: Random) -> None:
     daemon = chance.choice(world.daemons)
     daemon.signal(SIGSTOP)
     try:
-        # Longer than the 10 s after which a daemon that owns a switch is taken for dead.
-        await asyncio.sleep(chance.uniform(11, 16))
+        await asyncio.sleep(LEASE + chance.uniform(1.0, 6.0))
     finally:
         daemon.signal(SIGCONT)
 
@@ -307,7 +320,7 @@ async def _daemon_paused(world: World, chance: Random) -> None:
 _AT_ONCE: Final = (
     ("cut", "reset", "flapping", "switch-killed", "switch-restarted", "switch-hangs", "refused"),
     ("redis-cut", "redis-killed", "redis-paused", "redis-failover", "redis-read-only", "redis-full"),
-    ("daemon-killed", "daemon-paused"),
+    ("daemon-killed", "daemon-paused", "daemon-stopped"),
 )
 
 

@@ -125,6 +125,12 @@ class Daemon:
             self._process.kill()
             await self._process.wait()
 
+    async def stop(self) -> None:
+        """End it as an operator does."""
+        if self._process is not None and not self.ended:
+            self._process.terminate()
+            await self._process.wait()
+
     async def close(self) -> None:
         """End it for good."""
         await self.kill()

@@ -11,6 +11,7 @@ import aiohttp
 import msgspec
 from redis.exceptions import RedisError
 
+from callbridge.ledger import keys
 from callbridge.simulator.server import EventSocket
 from callbridge.simulator.switch import Switch
 from callbridge.simulator.traffic import Load, Traffic
@@ -19,7 +20,7 @@ from chaos.link import Link, passing
 from chaos.processes import PREFIX, PROGRAM, SWITCH, Daemon, Failed
 from tests.redis_server import RedisServer
 
-DAEMONS: Final = 1
+DAEMONS: Final = 2
 """How many follow the switch, on one Redis."""
 
 BREATH: Final = 0.2
@@ -124,6 +125,15 @@ class World:
         folder = self._folder / f"redis-{self._servers}"
         folder.mkdir()
         return RedisServer(folder, *options)
+
+    async def owner(self) -> Daemon:
+        """The daemon that writes. Raises Failed where none does."""
+        async with self.redis.client() as client:
+            lease: Any = await client.get(keys(PREFIX, SWITCH)[0]) or b""
+        for daemon in self.daemons:
+            if lease.endswith(b":%d" % daemon.pid):
+                return daemon
+        raise Failed(f"no daemon has the lease: {lease!r}")
 
     async def calm(self) -> None:
         """Nothing is spoilt any more."""

@@ -219,6 +219,26 @@ async def test_when_the_owner_dies_another_takes_over_after_its_lease(server: Re
 
 
 @pytest.mark.usefixtures("short")
+async def test_who_takes_over_from_a_redis_that_has_lost_everything_goes_on_with_what_it_shows(
+    server: RedisServer, client: "Redis"
+) -> None:
+    async with sharing(server.url) as one:
+        await one.owns()
+        async with sharing(server.url, "two") as two:
+            one.change(*CALLS.values())
+            await two.follows(one)
+            shown: list[int] = []
+            two.mirror.subscribe(lambda *_: shown.append(len(two.calls)))
+            assert one.running is not None
+            one.share._lease = ""  # It will not give up the lease.
+            one.running.cancel()
+            await client.flushall()
+            await two.owns()
+            assert set(shown) == {len(CALLS)}
+            await two.holds(client, CALLS)
+
+
+@pytest.mark.usefixtures("short")
 async def test_an_owner_that_was_stopped_past_its_lease_finds_out_and_follows(
     server: RedisServer, client: "Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
