@@ -30,6 +30,13 @@ from callbridge.systemd import Notifier
 SHUTDOWN_TIMEOUT: Final = 5.0
 """Seconds that requests under way have to end when the service stops."""
 
+AT_ONCE: Final = 0.01
+"""Seconds that they have when it is told to stop a second time, or fails. To aiohttp 0 is for ever."""
+
+UNREAD_TIMEOUT: Final = 30.0
+"""Seconds after which the kernel drops a client that takes nothing of what it was sent (TCP_USER_TIMEOUT, tcp(7)); a
+list that nobody reads would be kept for ever."""
+
 STUCK_AFTER: Final = 60.0
 """Seconds after which a switch's task that has not gone round counts as stuck: its longest wait is some 45, an
 answer that never comes and the pause before the next attempt."""
@@ -68,13 +75,17 @@ class Daemon:
         self.serving = asyncio.Event()
         self._config = config
         self._notifier = notifier or Notifier({})
+        self._listener: asyncio.Server | None = None
         self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Daemon {self.url or 'not serving'} {self.mirror!r}>"
 
     def stop(self) -> None:
-        """End `run`."""
+        """End `run`, once what is under way has ended; called a second time, at once."""
+        if self._stop.is_set():
+            self._hurry.set()
         self._stop.set()
 
     async def run(self) -> None:
@@ -97,13 +108,28 @@ class Daemon:
                 await self._stop.wait()
                 self._notifier.stopping()
                 log.info("daemon.stopping")
-                for task in running:
+                # The switches are followed until then: commands under way wait for what becomes of their calls.
+                draining, hurry = tasks.create_task(self._drain(runner)), tasks.create_task(self._hurry.wait())
+                await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
+                for task in (*running, draining, hurry):
                     task.cancel()
         finally:
+            if self._listener is not None:
+                self._listener.close()
+            if runner.server is not None:
+                await runner.server.shutdown(AT_ONCE)
             await runner.cleanup()
             await self.desk.close()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
+
+    async def _drain(self, runner: web.AppRunner) -> None:
+        """Take nothing new, end the streams, and let requests and commands under way end, for a while."""
+        end = self.clock() + SHUTDOWN_TIMEOUT
+        if self._listener is not None:
+            self._listener.close()
+        await runner.cleanup()
+        await self.desk.finish(max(0.0, end - self.clock()))
 
     def _share(self, switch: str, reflector: Reflector, config: Config) -> Share:
         owner_key = keys(config.store.prefix, switch)[0]
@@ -120,12 +146,16 @@ class Daemon:
 
     async def _listen(self, runner: web.AppRunner) -> None:
         host, port = split_address(self._config.http.listen)
-        site = web.TCPSite(runner, host, port, reuse_address=True)
+        assert runner.server is not None
+        loop = asyncio.get_running_loop()
         try:
-            await site.start()
+            self._listener = await loop.create_server(runner.server, host, port, backlog=128, reuse_address=True)
         except (OSError, UnicodeError) as error:
             raise cannot_listen(self._config.http.listen, error) from None
-        address = runner.addresses[0]
+        for listening in self._listener.sockets:
+            # Connections inherit it.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(UNREAD_TIMEOUT * 1000))
+        address = self._listener.sockets[0].getsockname()
         shown = f"[{address[0]}]" if ":" in address[0] else address[0]
         self.url = f"http://{shown}:{address[1]}"
         log.info("daemon.listening", url=self.url, switches=len(self.reflectors), tokens=len(self._config.token))

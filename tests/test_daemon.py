@@ -1,28 +1,36 @@
 """The whole daemon in this process: a simulated switch on one side, HTTP and a real Redis on the other."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
 import pytest
 
-from callbridge.config import Switch
+from callbridge.commands.desk import Asker
+from callbridge.commands.requests import Place
+from callbridge.config import AuditConfig, Config, Switch, Token
 from callbridge.daemon import Daemon
 from callbridge.errors import StartError
 from callbridge.esl.events import Event
 from callbridge.mirror import Mirror
 from callbridge.records import Record
+from callbridge.simulator.traffic import Load
 from callbridge.store import MemoryStore
-from tests.daemonkit import Pbx, config, make_quick, serving
+from tests.daemonkit import Pbx, Service, config, make_quick, serving
 from tests.http.streaming import Reader
 from tests.redis_server import RedisServer, free_port, needs_redis
 from tests.service import TOKEN, until
 
+CRM = "a token that may place calls"
 KEY = "callbridge:{pbx0}:calls"
 
 
@@ -215,6 +223,108 @@ async def test_it_ends_even_if_the_switch_goes_in_the_same_moment(turns: int) ->
             await asyncio.sleep(0)
         service.daemon.stop()
         await until(service.running.done)
+
+
+def control(port: int, tmp_path: Path) -> Config:
+    """The switch on that port, and a token that may place calls."""
+    own = config(port, audit=AuditConfig(f"{tmp_path}/audit"))
+    token = Token("crm", sha256(CRM.encode()).hexdigest(), ("control",), Load().tenants[0])
+    return msgspec.structs.replace(own, token=(*own.token, token))
+
+
+async def begins_to_stop(service: Service, stop: Callable[[], None]) -> None:
+    """Stop it: it closes connections on which nothing is under way, and takes no new ones."""
+    address = ("127.0.0.1", int(service.daemon.url.rpartition(":")[2]))
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"GET /v1/call HTTP/1.1\r\nHost: api\r\n\r\n")
+    assert b"UNAUTHORIZED" in await reader.readuntil(b"}")
+    stop()
+    async with asyncio.timeout(20):
+        assert await reader.read() == b""
+    writer.close()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(*address)
+
+
+async def passes_time(pbx: Pbx, until_done: "asyncio.Task[Any]") -> None:
+    """Let time pass at the switch until that is done."""
+    async with asyncio.timeout(20):
+        while not until_done.done():
+            pbx.call()
+            await asyncio.sleep(0)
+
+
+async def test_what_is_under_way_ends_before_it_does_and_nothing_new_begins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("callbridge.daemon.SHUTDOWN_TIMEOUT", 600.0)
+    pbx = Pbx(3)
+    async with pbx.listen() as port, serving(control(port, tmp_path)) as service, aiohttp.ClientSession() as client:
+        await service.switch("live")
+        asked = {"ext": "101", "destination": "102"}
+        url, headers = f"{service.daemon.url}/v1/call", {"Authorization": f"Bearer {CRM}"}
+        placing = asyncio.create_task(client.post(f"{url}?wait=answer", json=asked, headers=headers))
+        # No time passes at the switch, so the phone does not answer.
+        await until((tmp_path / "audit").exists)
+        await begins_to_stop(service, service.daemon.stop)
+        assert not service.running.done()
+        await passes_time(pbx, placing)
+        async with await placing as response:
+            assert response.status == 200, await response.text()
+        await service.running
+
+
+async def test_a_command_whose_consumer_has_gone_ends_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("callbridge.daemon.SHUTDOWN_TIMEOUT", 600.0)
+    pbx = Pbx(3)
+    async with pbx.listen() as port, serving(control(port, tmp_path)) as service:
+        await service.switch("live")
+        asker, wanted = Asker("crm", "192.0.2.9", Load().tenants[0]), Place("101", "102", wait=True)
+        placing = asyncio.create_task(service.daemon.desk.place(asker, wanted))
+        await until((tmp_path / "audit").exists)
+        placing.cancel()
+        service.daemon.stop()
+        await passes_time(pbx, service.running)
+        outcomes = [json.loads(line).get("outcome") for line in (tmp_path / "audit").read_text().splitlines()]
+        assert outcomes == [None, "success"]
+
+
+async def test_a_second_signal_ends_it_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("callbridge.daemon.SHUTDOWN_TIMEOUT", 600.0)
+    async with serving(control(free_port(), tmp_path)) as service:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(service.daemon.url.rpartition(":")[2]))
+        head = f"POST /v1/call HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {CRM}\r\nContent-Length: 2"
+        # What it waits for never comes.
+        writer.write(f"{head}\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await begins_to_stop(service, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert not service.running.done()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await until(service.running.done)
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_the_kernel_is_told_to_drop_a_client_that_takes_nothing() -> None:
+    async with serving(config(free_port())) as service:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(service.daemon.url.rpartition(":")[2]))
+        writer.write(b"GET / HTTP/1.1\r\nHost: api\r\n\r\n")
+        await reader.readline()
+        with other_end(writer.get_extra_info("sockname")) as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+        writer.close()
+
+
+def other_end(of: object) -> socket.socket:
+    """The connection of this process whose peer has that address."""
+    for number in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found = socket.socket(fileno=os.dup(int(number.name)))
+            with suppress(OSError):
+                if found.getpeername() == of:
+                    return found
+            found.close()
+    raise AssertionError(f"nobody is connected to {of}")
 
 
 @pytest.mark.redis

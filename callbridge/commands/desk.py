@@ -66,7 +66,8 @@ class Desk:
         self._watch = Watch(mirror, sleep)
         self._turns: dict[tuple[str, str], _Turn] = {}
         self._under_way: dict[str, int] = dict.fromkeys(consoles, 0)
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._commands: set[asyncio.Task[Any]] = set()
+        self._later: set[asyncio.Task[Any]] = set()
         self._failed: dict[str, Code] = {}
 
     def __repr__(self) -> str:
@@ -98,11 +99,18 @@ class Desk:
         """Why the phone of a monitor that rang did not answer, where that is known."""
         return self._failed.get(monitor_id)
 
+    async def finish(self, seconds: float) -> None:
+        """Wait until the commands under way have ended, that long at most. What one has left to be done later is not
+        waited for."""
+        if self._commands:
+            await asyncio.wait(self._commands, timeout=seconds)
+
     async def close(self) -> None:
         """Let go of what is under way."""
-        for task in list(self._tasks):
+        tasks = self._commands | self._later
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # How it is done.
 
@@ -231,16 +239,17 @@ class Desk:
                 del self._turns[key]
 
     async def _see_through(self, command: Coroutine[Any, Any, T]) -> T:
-        return await asyncio.shield(self._task(command))
+        return await asyncio.shield(_task(command, self._commands))
 
     def _in_background(self, command: Coroutine[Any, Any, None]) -> None:
-        self._task(_quietly(command))
+        _task(_quietly(command), self._later)
 
-    def _task(self, command: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        task = asyncio.get_running_loop().create_task(command)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+
+def _task(command: Coroutine[Any, Any, T], among: set[asyncio.Task[Any]]) -> "asyncio.Task[T]":
+    task = asyncio.get_running_loop().create_task(command)
+    among.add(task)
+    task.add_done_callback(among.discard)
+    return task
 
 
 class _Turn:

@@ -48,7 +48,7 @@ class Rig:
         received = bytes(bench.switch.received)
         if bench.calls.job is not None and not bench.calls.job.done():
             bench.calls.job.set_result("-ERR ORIGINATOR_CANCEL")
-        await until(lambda: not bench.desk._tasks)
+        await until(lambda: not (bench.desk._commands or bench.desk._later))
         return answer, received
 
 

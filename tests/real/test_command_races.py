@@ -92,7 +92,8 @@ class Running(Service):
         """Nothing of any command is under way."""
 
         async def no_tasks() -> bool:
-            return not self.daemon.desk._tasks and not self.daemon.desk._watch._waiting
+            desk = self.daemon.desk
+            return not (desk._commands or desk._later or desk._watch._waiting)
 
         await eventually(no_tasks, 15)
         assert not self.daemon.desk._turns
