@@ -221,6 +221,11 @@ class CallSet:
 
     # Calls.
 
+    def mark_all(self) -> None:
+        """Every call is to be looked at again."""
+        for call in self.calls.values():
+            self._mark(call)
+
     def _mark(self, call: Call) -> None:
         if not call.dirty:
             call.dirty = True

@@ -58,14 +58,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    config = load(options.config, role=options.role)
-    logs.set_up(config.log.level, config.log.format)
+    def read() -> Config:
+        config = load(options.config, role=options.role)
+        logs.set_up(config.log.level, config.log.format)
+        return config
+
+    config = read()
     _give_memory_back()
-    return _in_loop(_serve(config))
+    return _in_loop(_serve(config, read))
 
 
-async def _serve(config: Config) -> None:
-    await Daemon(config, Notifier()).run()
+async def _serve(config: Config, read: Callable[[], Config]) -> None:
+    await Daemon(config, Notifier(), read).run()
 
 
 def _give_memory_back() -> None:

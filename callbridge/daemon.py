@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 from aiohttp import web
+from msgspec.structs import replace
 
 from callbridge.audit import Audit
 from callbridge.commands.console import Console
@@ -17,14 +18,10 @@ from callbridge.commands.desk import Desk
 from callbridge.commands.directory import Directory
 from callbridge.commands.work import Settings
 from callbridge.config import Config, split_address
-from callbridge.errors import StartError
-from callbridge.http.app import SERVER_LOG, make_app
-from callbridge.ledger import keys
+from callbridge.errors import ConfigError, StartError
+from callbridge.fleet import Fleet
+from callbridge.http.app import SERVER_LOG, make_app, reconfigure
 from callbridge.mirror import EVERY_TENANT, Mirror
-from callbridge.redisclient import connect
-from callbridge.reflector import Reflector
-from callbridge.shared import Share, SharedStore
-from callbridge.store import MemoryStore, Store
 from callbridge.systemd import Notifier
 
 SHUTDOWN_TIMEOUT: Final = 5.0
@@ -48,28 +45,19 @@ log = structlog.get_logger("callbridge")
 
 
 class Daemon:
-    """One callbridge. `run` serves until `stop` is called or a signal comes."""
+    """One callbridge. `run` serves until `stop` is called or a signal comes.
 
-    def __init__(self, config: Config, notifier: Notifier | None = None) -> None:
+    `read` gives the configuration as it is now; without it SIGHUP is none of its business.
+    """
+
+    def __init__(
+        self, config: Config, notifier: Notifier | None = None, read: Callable[[], Config] | None = None
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.clock: Callable[[], float] = loop.time
-        self.mirror = Mirror(switch.name for switch in config.switch)
-        self.store: Store = MemoryStore()
-        consoles = {switch.name: Console(switch.name) for switch in config.switch}
-        shares: dict[str, Share] = {}
-        shared = not config.store.url.startswith("memory:")
-        if shared:
-            self.store = SharedStore(shares)
-        self.reflectors = {
-            switch.name: Reflector(switch, self.mirror, self.store, consoles[switch.name], self.clock)
-            for switch in config.switch
-        }
-        for name, reflector in self.reflectors.items():
-            if shared:
-                shares[name] = self._share(name, reflector, config)
-            else:
-                reflector.lead()
-        self.desk = make_desk(config, self.mirror, consoles, self.clock)
+        self.fleet = Fleet(config.switch, config.store, self.clock)
+        self.mirror = self.fleet.mirror
+        self.desk = make_desk(config, self.mirror, self.fleet.consoles, self.clock)
         self.url = ""
         """Where the API listens, once it does."""
         self.serving = asyncio.Event()
@@ -78,6 +66,8 @@ class Daemon:
         self._listener: asyncio.Server | None = None
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._read = read
+        self._reload = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Daemon {self.url or 'not serving'} {self.mirror!r}>"
@@ -93,16 +83,19 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
-        app = make_app(self._config, self.mirror, self.store, self.desk, self.clock)
+        if self._read is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        app = make_app(self._config, self.mirror, self.fleet.store, self.desk, self.clock)
         runner = web.AppRunner(app, access_log=None, logger=SERVER_LOG, shutdown_timeout=SHUTDOWN_TIMEOUT)
         await runner.setup()
         try:
             if self._config.store.role != "writer":
                 await self._listen(runner)
             async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(reflector.run()) for reflector in self.reflectors.values()]
-                running.append(tasks.create_task(self.store.run()))
-                running.append(tasks.create_task(self._tell_systemd()))
+                self.fleet.begin(tasks)
+                running = [tasks.create_task(self._tell_systemd())]
+                if self._read is not None:
+                    running.append(tasks.create_task(self._keep_up(app, self._read)))
                 self._notifier.ready()
                 self.serving.set()
                 await self._stop.wait()
@@ -113,6 +106,7 @@ class Daemon:
                 await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
                 for task in (*running, draining, hurry):
                     task.cancel()
+                self.fleet.end()
         finally:
             if self._listener is not None:
                 self._listener.close()
@@ -120,7 +114,7 @@ class Daemon:
                 await runner.server.shutdown(AT_ONCE)
             await runner.cleanup()
             await self.desk.close()
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
     async def _drain(self, runner: web.AppRunner) -> None:
@@ -131,18 +125,34 @@ class Daemon:
         await runner.cleanup()
         await self.desk.finish(max(0.0, end - self.clock()))
 
-    def _share(self, switch: str, reflector: Reflector, config: Config) -> Share:
-        owner_key = keys(config.store.prefix, switch)[0]
-        return Share(
-            switch,
-            config.store.prefix,
-            f"{socket.gethostname()}:{os.getpid()}",
-            lambda: connect(config.store.url, owner_key),
-            self.mirror,
-            reflector,
-            self.clock,
-            writes=config.store.role != "reader",
-        )
+    async def _keep_up(self, app: web.Application, read: Callable[[], Config]) -> None:
+        """Take over the configuration whenever SIGHUP says that it may be another one."""
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            self._notifier.reloading()
+            try:
+                await self._take_over(app, read())
+            except ConfigError as error:
+                log.error("daemon.config_wrong", error=f"{error}", message="nothing has changed")
+            self._notifier.ready()
+
+    async def _take_over(self, app: web.Application, config: Config) -> None:
+        before = self._config
+        self._config = replace(config, store=before.store, http=replace(config.http, listen=before.http.listen))
+        fixed = [("http", "listen"), *(("store", key) for key in config.store.__struct_fields__)]
+        wanted = [
+            f"{table}.{key}"
+            for table, key in fixed
+            if getattr(getattr(config, table), key) != getattr(getattr(before, table), key)
+        ]
+        if wanted:
+            log.warning("daemon.needs_restart", keys=wanted)
+        # First who may do what: a switch takes a moment to be left.
+        reconfigure(app, config)
+        self.desk.reconfigure(*_chosen(config))
+        changed = await self.fleet.follow(config.switch)
+        log.info("daemon.reloaded", tokens=len(config.token), **changed._asdict())
 
     async def _listen(self, runner: web.AppRunner) -> None:
         host, port = split_address(self._config.http.listen)
@@ -158,7 +168,7 @@ class Daemon:
         address = self._listener.sockets[0].getsockname()
         shown = f"[{address[0]}]" if ":" in address[0] else address[0]
         self.url = f"http://{shown}:{address[1]}"
-        log.info("daemon.listening", url=self.url, switches=len(self.reflectors), tokens=len(self._config.token))
+        log.info("daemon.listening", url=self.url, switches=len(self.fleet.reflectors), tokens=len(self._config.token))
 
     async def _tell_systemd(self) -> None:
         """Tell how it is, and that there is progress: this loop turns, and so does every switch's."""
@@ -167,13 +177,18 @@ class Daemon:
             live = sum(switch.state == "live" for switch in switches)
             calls = len(self.mirror.listing(EVERY_TENANT))
             self._notifier.status(f"{calls} calls; {live} of {len(switches)} switches live")
-            if all(self.clock() - reflector.turned < STUCK_AFTER for reflector in self.reflectors.values()):
+            if all(self.clock() - reflector.turned < STUCK_AFTER for reflector in self.fleet.reflectors.values()):
                 self._notifier.alive()
             await asyncio.sleep(min(STATUS_EVERY, self._notifier.watchdog_seconds / 3 or STATUS_EVERY))
 
 
 def make_desk(config: Config, mirror: Mirror, consoles: Mapping[str, Console], clock: Callable[[], float]) -> Desk:
     """The commands, as the configuration has them."""
+    return Desk(mirror, consoles, *_chosen(config), clock)
+
+
+def _chosen(config: Config) -> tuple[Directory, Settings, Audit]:
+    """What commands go by."""
     commands = config.commands
     settings = Settings(
         commands.ring_seconds,
@@ -182,7 +197,7 @@ def make_desk(config: Config, mirror: Mirror, consoles: Mapping[str, Console], c
         {tenant.name: tenant.context for tenant in config.tenant if tenant.context is not None},
     )
     directory = Directory({tenant.name: tenant.destinations for tenant in config.tenant})
-    return Desk(mirror, consoles, directory, settings, Audit(Path(config.audit.path)), clock)
+    return directory, settings, Audit(Path(config.audit.path))
 
 
 def cannot_listen(address: str, error: OSError | UnicodeError) -> StartError:

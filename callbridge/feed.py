@@ -122,6 +122,7 @@ class Feed:
         self._listeners = 0
         self._unheard = 0
         """Changes since the last listener went."""
+        mirror.subscribe_to_states(self._on_states)
 
     def __repr__(self) -> str:
         return f"<Feed of {self._listeners} listeners, {'keeping' if self._rings else 'idle'}>"
@@ -131,8 +132,8 @@ class Feed:
         self._listeners += 1
         self._unheard = 0
         if not self._rings:
-            for name, status in self._mirror.switches.items():
-                self._rings[name] = _Ring((status.run, status.seq), self._mirror.records(name))
+            for name in self._mirror.switches:
+                self._add(name)
             self._mirror.subscribe(self._on_changes)
 
     def end(self) -> None:
@@ -152,6 +153,18 @@ class Feed:
     def ahead(self, switch: str, point: Point) -> bool:
         """Whether that position of this run is still to come."""
         return switch in self._rings and self._rings[switch].ahead(point)
+
+    def _add(self, switch: str) -> None:
+        status = self._mirror.switches[switch]
+        self._rings[switch] = _Ring((status.run, status.seq), self._mirror.records(switch))
+
+    def _on_states(self) -> None:
+        """There may be a switch more or less."""
+        if self._rings and self._rings.keys() != self._mirror.switches.keys():
+            for name in self._rings.keys() - self._mirror.switches.keys():
+                del self._rings[name]
+            for name in self._mirror.switches.keys() - self._rings.keys():
+                self._add(name)
 
     def _on_changes(self, switch: str, updated: Iterable[Record], gone: Iterable[str], ended: Iterable[Ended]) -> None:
         ring, status = self._rings[switch], self._mirror.switches[switch]

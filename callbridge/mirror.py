@@ -129,15 +129,13 @@ class SwitchStatus:
         self.name = name
         self._on_state = on_state
         self._state: State = "down"
-        self.run = secrets.token_hex(4)
+        self.run = secrets.token_hex(8)
         self.seq = 0
         self.seen: float | None = None
         self.since: float | None = None
         self.error: str | None = "not connected yet"
         self.corrections: dict[str, int] = {"gone": 0, "alive": 0, "changed": 0}
         self.zombies = 0
-        self.run = secrets.token_hex(8)
-        self.seq = 0
 
     def __repr__(self) -> str:
         return f"<SwitchStatus {self.name} {self.state}>"
@@ -196,6 +194,17 @@ class Mirror:
     def complete(self) -> bool:
         """Whether every switch is live: only then a list holds all calls and no others."""
         return all(switch.state == "live" for switch in self.switches.values())
+
+    def add(self, switch: str) -> None:
+        """One switch more, of which nothing is known yet."""
+        self.switches[switch] = SwitchStatus(switch, self._tell_state)
+        self._tell_state()
+
+    def remove(self, switch: str, now: float) -> None:
+        """One switch less. Its calls are gone, and not said to have ended."""
+        self.replace(switch, (), self.switches[switch].run, self.switches[switch].seq + 1, now)
+        del self.switches[switch], self._entries[switch], self._aliases[switch], self._monitored[switch]
+        self._tell_state()
 
     def listing(self, tenant: str | None) -> Listing:
         """The calls of a tenant; of all with EVERY_TENANT."""

@@ -138,6 +138,14 @@ class Reflector:
         if self._events is not None:
             self._events.close(Disconnected("another callbridge follows the switch"))
 
+    def reconfigure(self, switch: Switch) -> None:
+        """Go by this entry of the configuration, while `run` does not run. What it leads to may be the same switch, and
+        its calls are kept until that is known."""
+        self._switch = switch
+        self._lost(Disconnected("its configuration has changed"))
+        self.table.reconfigure(switch.shared_contexts)
+        self._publish()
+
     async def run(self) -> None:
         """Follow the switch for ever. Only a failure of callbridge itself ends it, by an exception."""
         waits, own = delays(FIRST_RETRY, LAST_RETRY), asyncio.current_task()

@@ -358,11 +358,9 @@ class SharedStore:
         """What is said of the switch has changed."""
         self._shares[switch].touch()
 
-    async def run(self) -> None:
-        """Have every switch owned or followed."""
-        async with asyncio.TaskGroup() as tasks:
-            for share in self._shares.values():
-                tasks.create_task(share.run())
+    async def run(self, switch: str) -> None:
+        """Have the switch owned or followed."""
+        await self._shares[switch].run()
 
 
 async def _close(client: "Redis | None") -> None:

@@ -32,8 +32,8 @@ class Store(Protocol):
     def touch(self, switch: str) -> None:
         """What is said of the switch has changed. Never waits, never fails."""
 
-    async def run(self) -> None:
-        """Write what is noted, until cancelled."""
+    async def run(self, switch: str) -> None:
+        """Write what is noted of a switch, until cancelled."""
 
 
 class MemoryStore:
@@ -47,6 +47,6 @@ class MemoryStore:
     def touch(self, switch: str) -> None:
         """Nothing to do."""
 
-    async def run(self) -> None:
+    async def run(self, switch: str) -> None:  # noqa: ARG002 - as the protocol has it
         """Nothing to do, for ever."""
         await asyncio.Event().wait()

@@ -5,6 +5,7 @@ Done here because it is a dozen lines and the packages for it are not kept any m
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 
@@ -20,6 +21,10 @@ class Notifier:
     def ready(self) -> None:
         """The service has started."""
         self._send("READY=1")
+
+    def reloading(self) -> None:
+        """The configuration is being read again; `ready` says that it has been."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
         """The service is going down."""

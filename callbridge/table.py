@@ -114,6 +114,11 @@ class CallTable:
         """Whether this is a live channel."""
         return uuid in self._channels
 
+    def reconfigure(self, shared_contexts: Iterable[str]) -> None:
+        """Other contexts are no tenant's: of every call it is found out anew whose it is."""
+        self._shared_contexts = frozenset(shared_contexts)
+        self._set.mark_all()
+
     # What goes in.
 
     def apply(self, event: Event, now: float) -> None:

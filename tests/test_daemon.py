@@ -5,8 +5,8 @@ import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ import msgspec
 import pytest
 
 from callbridge.commands.desk import Asker
+from callbridge.commands.outcome import Refused
 from callbridge.commands.requests import Place
-from callbridge.config import AuditConfig, Config, Switch, Token
+from callbridge.config import AuditConfig, Config, Switch, Tenant, Token
 from callbridge.daemon import Daemon
 from callbridge.errors import StartError
 from callbridge.esl.events import Event
@@ -161,14 +162,14 @@ async def test_a_call_keeps_its_id_when_another_takes_over_and_when_all_start_an
             await until(lambda: [leg.uuid for leg in _found(mirror, call_id).legs][:1] == [left])
             async with serving(config(port, store=redis.url)) as second:
                 await second.switch("live")
-                assert not second.daemon.reflectors["pbx0"].leading
+                assert not second.daemon.fleet.reflectors["pbx0"].leading
                 first.daemon.stop()
                 await first.running
-                await until(lambda: second.daemon.reflectors["pbx0"].sure)
+                await until(lambda: second.daemon.fleet.reflectors["pbx0"].sure)
                 assert _found(second.daemon.mirror, left) == _found(mirror, left)
                 known = _found(second.daemon.mirror, left)
         async with serving(config(port, store=redis.url)) as anew:
-            await until(lambda: anew.daemon.reflectors["pbx0"].sure)
+            await until(lambda: anew.daemon.fleet.reflectors["pbx0"].sure)
             for uuid in (call_id, left):
                 assert _found(anew.daemon.mirror, uuid) == known
             assert known.call_id == call_id
@@ -178,6 +179,84 @@ def _found(mirror: Mirror, uuid: str) -> Record:
     found = mirror.find(uuid, None)
     assert found is not None
     return found
+
+
+# Another configuration.
+
+
+@asynccontextmanager
+async def reloading(first: Config) -> AsyncIterator[tuple[Daemon, Callable[[Config], Awaitable[None]]]]:
+    """A daemon that serves, and a way to have it take over another configuration."""
+    current = first
+    daemon = Daemon(first, read=lambda: current)
+    running = asyncio.create_task(daemon.run())
+    await until(daemon.serving.is_set)
+
+    async def take_over(config: Config) -> None:
+        nonlocal current
+        current = config
+        before = daemon._config
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: daemon._config is not before and not daemon._reload.is_set())
+
+    try:
+        yield daemon, take_over
+    finally:
+        daemon.stop()
+        await running
+
+
+async def test_a_switch_s_entry_that_leads_to_another_switch_drops_the_calls_of_the_first() -> None:
+    one, other = Pbx(3), Pbx(2, seed=2)
+    async with one.listen() as port, other.listen() as another, reloading(config(port)) as (daemon, take_over):
+        await until(lambda: daemon.mirror.complete)
+        call_id = min(one.calls)
+        await take_over(config(another))
+        await until(lambda: daemon.mirror.complete and call_id not in _listed(daemon))
+        assert _listed(daemon) == other.calls
+        assert daemon.mirror.find_ended(call_id, None, daemon.clock()) is None
+
+
+async def test_commands_go_by_the_new_tenants_and_are_written_to_the_new_audit_log(tmp_path: Path) -> None:
+    pbx = Pbx(3)
+    asker, wanted = Asker("crm", "192.0.2.9", Load().tenants[0]), Place("101", "0899123456", wait=True)
+    async with pbx.listen() as port, reloading(control(port, tmp_path)) as (daemon, take_over):
+        await until(lambda: daemon.mirror.complete)
+        with pytest.raises(Refused, match="no extension 0899123456"):
+            await daemon.desk.place(asker, wanted)
+        allowed = (Tenant(Load().tenants[0], destinations=("0[0-9]+",)),)
+        await take_over(
+            msgspec.structs.replace(control(port, tmp_path), tenant=allowed, audit=AuditConfig(f"{tmp_path}/second"))
+        )
+        placing = asyncio.create_task(daemon.desk.place(asker, wanted))
+        await passes_time(pbx, placing)
+        assert await placing == wanted.call_id
+    assert len((tmp_path / "audit").read_text().splitlines()) == 2
+    assert '"success"' in (tmp_path / "second").read_text()
+
+
+@pytest.mark.redis
+@needs_redis[1]
+async def test_the_lease_of_a_switch_that_leaves_is_given_up(redis: RedisServer) -> None:
+    await redis.start()
+    one, other = Pbx(3), Pbx(2, seed=2)
+    async with (
+        one.listen() as port,
+        other.listen() as another,
+        reloading(config(port, another, store=redis.url)) as (daemon, take_over),
+        redis.client() as client,
+    ):
+        await until(lambda: daemon.mirror.complete)
+        assert await client.exists("callbridge:{pbx0}:owner", "callbridge:{pbx1}:owner") == 2
+        await take_over(config(port, store=redis.url))
+        await until(lambda: list(daemon.mirror.switches) == ["pbx0"])
+        assert await client.exists("callbridge:{pbx0}:owner") == 1
+        assert await client.exists("callbridge:{pbx1}:owner") == 0
+        assert _listed(daemon) == one.calls
+
+
+def _listed(daemon: Daemon) -> set[str]:
+    return {entry.record.call_id for entry in daemon.mirror.listing(None)}
 
 
 # Its end.
@@ -353,7 +432,7 @@ async def test_a_failure_on_an_event_ends_it_with_the_reason() -> None:
     async def run_into(pbx: Pbx, port: int) -> None:
         async with serving(config(port)) as service:
             await service.switch("live")
-            service.daemon.reflectors["pbx0"].table.apply = fail  # type: ignore[assignment]
+            service.daemon.fleet.reflectors["pbx0"].table.apply = fail  # type: ignore[assignment]
             pbx.call()
             await until(service.running.done)
 
@@ -365,7 +444,7 @@ async def test_a_failure_on_an_event_ends_it_with_the_reason() -> None:
 
 
 async def test_a_failure_of_the_store_ends_it_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run(_: MemoryStore) -> None:
+    async def run(_: MemoryStore, __: str) -> None:
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(MemoryStore, "run", run)

@@ -71,6 +71,12 @@ def test_the_unit_starts_a_command_that_there_is(unit: configparser.RawConfigPar
     assert options.config == Path("/etc/callbridge/callbridge.toml")
 
 
+def test_a_reload_is_the_signal_that_callbridge_takes(unit: configparser.RawConfigParser) -> None:
+    # Not notify-reload, which systemd 252 does not know.
+    assert unit["Service"]["Type"] == "notify"
+    assert unit["Service"]["ExecReload"] == "/bin/kill -HUP $MAINPID"
+
+
 def test_a_wrong_configuration_is_not_started_again_and_again(unit: configparser.RawConfigParser) -> None:
     assert unit["Service"]["RestartPreventExitStatus"] == str(cli.WRONG_CONFIG)
     # systemd looks at the exit status of the main process alone: after that of a check before it, it starts again.

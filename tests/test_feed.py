@@ -119,3 +119,27 @@ def test_positions_go_into_text_and_back() -> None:
     assert decode_positions(text) == positions
     for wrong in ("", "pbx", "pbx~a", "pbx~a~", "pbx~a~x", "pbx~a~-1", "pbx~a~²", f"pbx~a~{'9' * 30}", f"{text}~x"):
         assert decode_positions(wrong) is None
+
+
+def test_it_knows_nothing_of_a_switch_that_has_left_and_everything_of_the_others() -> None:
+    mirror, feed = listened_to(record("a"))
+    before = feed.positions()["pbx"]
+    mirror.add("other")
+    mirror.apply("other", [record("b", 1)], (), (), 0.0)
+    assert feed.positions().keys() == {"pbx", "other"}
+    mirror.remove("other", 0.0)
+    assert feed.positions() == {"pbx": before}
+    change(mirror, record("c", 2))
+    assert told(feed, before) == [["c"]]
+
+
+def test_a_switch_that_leaves_takes_its_calls_along_and_none_is_said_to_have_ended() -> None:
+    mirror, _ = listened_to(record("a"))
+    heard: list[tuple[str, list[str], list[Any]]] = []
+    mirror.subscribe(lambda switch, _, gone, ended: heard.append((switch, list(gone), list(ended))))
+    mirror.remove("pbx", 0.0)
+    assert heard == [("pbx", ["a"], [])]
+    assert not mirror.switches
+    assert not len(mirror.listing(None))
+    assert mirror.find("a", None) is None
+    assert mirror.find_ended("a", None, 0.0) is None

@@ -10,7 +10,7 @@ from tests.storekit import SAMPLE
 
 async def test_the_embedded_store_keeps_nothing_and_runs_on() -> None:
     store = MemoryStore()
-    running = asyncio.create_task(store.run())
+    running = asyncio.create_task(store.run("pbx"))
     store.publish("pbx", [SAMPLE], ["gone"], [])
     store.touch("pbx")
     await asyncio.sleep(0)

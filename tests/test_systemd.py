@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -76,6 +77,9 @@ def test_each_message_is_a_datagram_of_its_own(systemd: Systemd) -> None:
     notifier.alive()
     notifier.stopping()
     assert systemd.read() == ["READY=1", "STATUS=3 calls; 1 of 2 switches live", "WATCHDOG=1", "STOPPING=1"]
+    notifier.reloading()
+    (message,) = systemd.read()
+    assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=[0-9]+", message)
 
 
 @pytest.mark.parametrize("environment", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "/there/is/no/such/socket"}])
@@ -151,7 +155,7 @@ async def test_the_watchdog_starves_while_the_task_of_a_switch_is_stuck(
 
     monkeypatch.setattr(Reflector, "run", hang)
     async with serving(config(free_port(), free_port()), systemd.notifier(**OFTEN)) as service:
-        moving, stuck = service.daemon.reflectors.values()
+        moving, stuck = service.daemon.fleet.reflectors.values()
         now = stuck.turned
         service.daemon.clock = lambda: now
         await systemd.until("WATCHDOG=1")

@@ -308,6 +308,9 @@ def test_contexts_that_tenants_share_are_configurable() -> None:
     told.create("a", context="from-trunk")
     told.create("b", context="public")
     assert [call.tenant for call in told.calls.values()] == [None, "public"]
+    told.table.reconfigure(["default"])
+    told.collect()
+    assert [call.tenant for call in told.calls.values()] == ["from-trunk", "public"]
 
 
 PHONE = {"var_user_name": "101"}

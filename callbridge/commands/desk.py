@@ -4,6 +4,7 @@ One command at a time on one call; hang-ups wait for nobody. A consumer that goe
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -65,7 +66,7 @@ class Desk:
         self._clock = clock
         self._watch = Watch(mirror, sleep)
         self._turns: dict[tuple[str, str], _Turn] = {}
-        self._under_way: dict[str, int] = dict.fromkeys(consoles, 0)
+        self._under_way: Counter[str] = Counter()
         self._commands: set[asyncio.Task[Any]] = set()
         self._later: set[asyncio.Task[Any]] = set()
         self._failed: dict[str, Code] = {}
@@ -79,7 +80,7 @@ class Desk:
         Raises Refused; where it says CALL_NOT_FOUND the call may have ended lately.
         """
         record = self._find(asker, call_id, switch)
-        return await self._see_through(self._carry_out(asker, record, request))
+        return await self._see_through(self._carry_out(asker, self._work(record.switch), record, request))
 
     async def place(self, asker: Asker, request: Place) -> str:
         """Click to call. Gives the id of the new call. Raises Refused."""
@@ -93,11 +94,18 @@ class Desk:
         found = self.mirror.find_monitor(request.monitor_id, asker.tenant)
         if found is None:
             raise Refused("MONITOR_NOT_FOUND", "there is no monitor of this id; GET /v1/monitor lists them")
-        return await self._see_through(self._carry_out(asker, found[0], request))
+        return await self._see_through(self._carry_out(asker, self._work(found[0].switch), found[0], request))
 
     def why_not(self, monitor_id: str) -> Code | None:
         """Why the phone of a monitor that rang did not answer, where that is known."""
         return self._failed.get(monitor_id)
+
+    def reconfigure(self, directory: Directory, settings: Settings, audit: Audit) -> None:
+        """Go by these from the next command on."""
+        self._directory = directory
+        self._settings = settings
+        if audit.path != self._audit.path:
+            self._audit = audit
 
     async def finish(self, seconds: float) -> None:
         """Wait until the commands under way have ended, that long at most. What one has left to be done later is not
@@ -120,8 +128,7 @@ class Desk:
             raise Refused("CALL_NOT_FOUND", "there is no live call of this id; GET /v1/call lists them")
         return record
 
-    async def _carry_out(self, asker: Asker, record: Record, request: OnCall) -> str:
-        work = self._work(record.switch)
+    async def _carry_out(self, asker: Asker, work: Work, record: Record, request: OnCall) -> str:
         fields = _described(asker, record, request)
         async with self._audited(fields), self._counted(record.switch), self._turn(work, record, request):
             # Whoever came before may have changed everything.
@@ -143,8 +150,8 @@ class Desk:
     async def _work_for(self, extension: str, tenant: str) -> Work:
         """The switch at which the extension's phone is registered. Raises Refused."""
         refusals: dict[Code, Refused] = {}
-        for switch in self._consoles:
-            work = self._work(switch)
+        # All at once: there may be a switch less while one is asked.
+        for work in [self._work(switch) for switch in self._consoles]:
             try:
                 await self._directory.demand_phone(work.console, extension, tenant)
             except Refused as refused:
@@ -170,11 +177,11 @@ class Desk:
     @asynccontextmanager
     async def _audited(self, fields: dict[str, Any]) -> AsyncIterator[None]:
         fields["id"] = str(uuid4())
-        began, outcome = self._clock(), "OUTCOME_UNKNOWN"
+        began, outcome, audit = self._clock(), "OUTCOME_UNKNOWN", self._audit
         try:
-            await self._audit.write("asked", fields)
+            await audit.write("asked", fields)
         except OSError as error:
-            log.error("audit.failed", path=str(self._audit.path), error=f"{error}")
+            log.error("audit.failed", path=str(audit.path), error=f"{error}")
             message = "the audit log cannot be written, so nothing was done; the operator finds why in callbridge's log"
             raise Refused("SWITCH_UNAVAILABLE", message) from None
         try:
@@ -185,14 +192,14 @@ class Desk:
             fields["reason"] = f"{refused}"
             raise
         finally:
-            await self._write_done({**fields, "outcome": outcome, "seconds": round(self._clock() - began, 3)})
+            await self._write_done(audit, {**fields, "outcome": outcome, "seconds": round(self._clock() - began, 3)})
 
-    async def _write_done(self, fields: dict[str, Any]) -> None:
+    async def _write_done(self, audit: Audit, fields: dict[str, Any]) -> None:
         try:
-            await asyncio.shield(self._audit.write("done", fields))
+            await asyncio.shield(audit.write("done", fields))
         except OSError as error:
             # The switch has done it by now, and the consumer is to know.
-            log.error("audit.failed", path=str(self._audit.path), error=f"{error}")
+            log.error("audit.failed", path=str(audit.path), error=f"{error}")
 
     @asynccontextmanager
     async def _counted(self, switch: str) -> AsyncIterator[None]:

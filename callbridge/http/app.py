@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from aiohttp import web
@@ -71,6 +71,7 @@ def make_app(
     app.on_response_prepare.append(origins.sign)
     app.on_shutdown.extend((waits.close, streams.close))
     app.cleanup_ctx.append(streams.beating)
+    app[_CHANGEABLE] = _Changeable(authenticator, origins, waits, streams)
     route("GET", "/v1/call", "read", calls.list)
     route("POST", "/v1/call", "control", commands.place)
     route("GET", "/v1/call/count", "read", calls.count)
@@ -85,6 +86,16 @@ def make_app(
     route("DELETE", "/v1/monitor/{monitor_id}", "monitor", monitors.stop)
     route("GET", "/v1/switch", "read", switches.list)
     return app
+
+
+def reconfigure(app: web.Application, config: Config) -> None:
+    """Go by these tokens and origins from now on. The streams of tokens that are gone end; whoever waits for a change
+    is answered, and asks again with a token that counts."""
+    parts = app[_CHANGEABLE]
+    parts.authenticator.replace(config.token)
+    parts.origins.replace(config.http.cors_origins)
+    parts.streams.dismiss(parts.authenticator.may_read)
+    parts.waits.wake_all()
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:
@@ -104,6 +115,10 @@ class _Origins:
     """The web pages of other origins that may use the API."""
 
     def __init__(self, origins: Iterable[str]) -> None:
+        self.replace(origins)
+
+    def replace(self, origins: Iterable[str]) -> None:
+        """These from now on, and no others."""
         self._allowed = frozenset(origins)
 
     def permits(self, request: web.Request) -> bool:
@@ -119,6 +134,18 @@ class _Origins:
         if self.permits(request):
             response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
             response.headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
+
+
+class _Changeable(NamedTuple):
+    """What goes by a part of the configuration that may change while the service runs."""
+
+    authenticator: Authenticator
+    origins: _Origins
+    waits: Waits
+    streams: Streams
+
+
+_CHANGEABLE: Final = web.AppKey("changeable", _Changeable)
 
 
 def _make_frame(origins: _Origins) -> Middleware:

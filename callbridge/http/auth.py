@@ -14,8 +14,9 @@ _UNAUTHORIZED_HEADERS: Final = {"WWW-Authenticate": 'Bearer realm="callbridge"'}
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who makes a request. `tenant` None: every tenant's calls."""
+    """Who makes a request, by the token of which `digest` is the SHA-256. `tenant` None: every tenant's calls."""
 
+    digest: str
     name: str
     tenant: str | None
     scopes: frozenset[Scope]
@@ -25,7 +26,18 @@ class Authenticator:
     """Knows the tokens of the config."""
 
     def __init__(self, tokens: Iterable[Token]) -> None:
-        self._callers = {token.sha256: Caller(token.name, token.tenant, frozenset(token.scopes)) for token in tokens}
+        self.replace(tokens)
+
+    def replace(self, tokens: Iterable[Token]) -> None:
+        """Know these tokens from now on, and no others."""
+        self._callers = {
+            token.sha256: Caller(token.sha256, token.name, token.tenant, frozenset(token.scopes)) for token in tokens
+        }
+
+    def may_read(self, caller: Caller) -> bool:
+        """Whether who asked earlier may still see the same calls."""
+        now = self._callers.get(caller.digest)
+        return now is not None and now.tenant == caller.tenant and "read" in now.scopes
 
     def authenticate(self, request: web.Request) -> Caller:
         """Who asks. Raises Failure 401.

@@ -5,6 +5,7 @@ import socket
 from typing import Any, Final, NamedTuple
 
 from callbridge.feed import Positions
+from callbridge.http.auth import Caller
 from callbridge.http.views import Sent, View
 
 MAX_UNSENT: Final = 256 * 1024
@@ -43,14 +44,19 @@ class Group:
 class Client:
     """One connection. `at` is how far it has been told; None: it is to get a snapshot."""
 
-    __slots__ = ("_chunked", "at", "attention", "group", "switches", "transport")
+    __slots__ = ("_chunked", "at", "attention", "caller", "dismissed", "group", "switches", "transport")
 
-    def __init__(self, group: Group, transport: asyncio.Transport, at: Positions | None, *, chunked: bool) -> None:
+    def __init__(
+        self, caller: Caller, group: Group, transport: asyncio.Transport, at: Positions | None, *, chunked: bool
+    ) -> None:
+        self.caller = caller
         self.group = group
         self.transport = transport
         self.at = at
         self.attention = asyncio.Event()
         """Set when it is behind, lost, or the service ends: its own task has to look after it."""
+        self.dismissed = False
+        """Whether its stream is to end."""
         self.switches = b""
         """What it was last told of the switches, while it is no member."""
         self._chunked = chunked
@@ -66,6 +72,13 @@ class Client:
     @property
     def lost(self) -> bool:
         return self.transport.is_closing()
+
+    def dismiss(self) -> None:
+        """End its stream, at once; whoever may come back goes on where it was."""
+        self.dismissed = True
+        if self.behind:
+            self.transport.abort()
+        self.attention.set()
 
     @property
     def behind(self) -> bool:

@@ -79,7 +79,7 @@ class Commands:
         return await self._once(request, caller, work)
 
     async def _once(self, request: web.Request, caller: Caller, work: Callable[[], Awaitable[Answer]]) -> web.Response:
-        return (await self._idempotency.once(request, caller.name, work)).response()
+        return (await self._idempotency.once(request, caller.digest, work)).response()
 
 
 async def read(request: web.Request, reader: Callable[[Body, bool], R], *, may_wait: bool = False) -> R:

@@ -110,13 +110,13 @@ class Streams:
             group = self._groups[key] = Group(key, View(*key))
             self._by_tenant.setdefault(caller.tenant, []).append(group)
         group.size += 1
-        client = Client(group, transport, group.view.position(last), chunked=chunked)
+        client = Client(caller, group, transport, group.view.position(last), chunked=chunked)
         self._clients.add(client)
         return client
 
     async def _serve(self, request: web.Request, client: Client) -> None:
         try:
-            while not self._closed and not client.lost:
+            while not (self._closed or client.dismissed or client.lost):
                 client.attention.clear()
                 self._waiting[client] = None
                 self._wake()
@@ -152,12 +152,15 @@ class Streams:
         self._feed.end()
 
     async def close(self, _: Any = None) -> None:
-        """End every stream, at once; whoever comes back goes on where it was."""
+        """End every stream."""
         self._closed = True
+        self.dismiss(lambda _: False)
+
+    def dismiss(self, may_stay: Callable[[Caller], bool]) -> None:
+        """End the streams of those who may not have them any more."""
         for client in self._clients:
-            if client.behind:
-                client.transport.abort()
-            client.attention.set()
+            if not may_stay(client.caller):
+                client.dismiss()
 
     async def beating(self, _: Any = None) -> AsyncIterator[None]:
         """Show every client now and then that it is connected, while the application runs."""
@@ -190,17 +193,18 @@ class Streams:
 
     def _collect(self) -> None:
         """Encode what has changed since the last round, for every group."""
-        for switch, point in self._told.items():
-            missed = self._feed.since(switch, point)
-            if missed is None:
-                # More has changed than the feed keeps.
-                self._told = self._feed.positions()
-                for group in self._groups.values():
-                    group.parts = []
-                    for client in list(group.members):
-                        self._set_apart(client, None)
-                return
-            for batch in missed.batches:
+        positions = self._feed.positions()
+        missed = {switch: self._feed.since(switch, point) for switch, point in self._told.items()}
+        if self._told.keys() != positions.keys() or None in missed.values():
+            # There is a switch more or less, or more has changed than the feed keeps.
+            self._told = positions
+            for group in self._groups.values():
+                group.parts = []
+                for client in list(group.members):
+                    self._set_apart(client, None)
+            return
+        for switch, of_switch in missed.items():
+            for batch in of_switch.batches if of_switch is not None else ():
                 self._encode(switch, batch)
 
     def _encode(self, switch: str, batch: Batch) -> None:

@@ -54,6 +54,10 @@ class Waits:
     async def close(self, _: Any = None) -> None:
         """Nobody waits any more."""
         self._closed = True
+        self.wake_all()
+
+    def wake_all(self) -> None:
+        """Whoever waits now is answered."""
         for asked in list(self._waiting):
             self._wake(asked)
 

@@ -1,14 +1,20 @@
 """Who may ask, and that nobody ever sees another tenant's calls."""
 
+import asyncio
 import base64
 from hashlib import sha256
 
+import msgspec
 import pytest
+from aiohttp import web
 
+from callbridge.config import Config
+from callbridge.http.app import reconfigure
 from callbridge.mirror import Mirror
 from callbridge.records import Leg
-from tests.http.kit import EVERYTHING, NAMED, NO_READER, OF_A, OF_B, Answer, live, serving
+from tests.http.kit import EVERYTHING, NAMED, NO_READER, OF_A, OF_B, TOKENS, Answer, live, serving
 from tests.http.samples import change, ended, filled, record
+from tests.service import until
 
 PATHS = ("/v1/call", "/v1/call/count", "/v1/call/a", "/v1/call/x", "/v1/switch")
 UNKNOWN = "this token is not known; ask the operator for one"
@@ -221,3 +227,33 @@ async def test_a_tenant_sees_of_a_switch_its_own_calls_and_no_address() -> None:
         assert "store" not in answer.json
         assert b"10.0.0.1" not in answer.body
         assert b"10.0.0.1" in (await api.get("/v1/switch", EVERYTHING)).body
+
+
+# Other tokens while it runs.
+
+
+async def test_whoever_waits_is_answered_when_the_tokens_change_and_only_new_ones_count_then() -> None:
+    apps: list[web.Application] = []
+    async with serving(one_call(), prepare=apps.append) as api:
+        tag = (await api.get("/v1/call")).headers["ETag"]
+        waiting = asyncio.create_task(api.get("/v1/call?wait=60", If_None_Match=tag))
+        await until(lambda: api.clock.sleepers > 1)
+        reconfigure(apps[0], Config(switch=(), token=tuple(token for token in TOKENS if token.name == "a")))
+        assert (await waiting).status == 304
+        unauthorized(await api.get("/v1/call"), UNKNOWN)
+        assert (await api.get("/v1/call", OF_A)).ids == ["a"]
+
+
+async def test_a_token_that_has_lost_its_scope_or_has_another_tenant_has_no_stream() -> None:
+    apps: list[web.Application] = []
+    async with serving(one_call(), prepare=apps.append) as api:
+        for token, name, now in ((OF_A, "a", {"scopes": ("control",)}), (OF_B, "b", {"tenant": "a.example"})):
+            async with api.stream(token=token) as goes, api.stream() as stays:
+                await goes.next("switch")
+                await stays.next("switch")
+                tokens = [msgspec.structs.replace(known, **now) if known.name == name else known for known in TOKENS]
+                reconfigure(apps[0], Config(switch=(), token=tuple(tokens)))
+                while not goes.ended:
+                    await goes.read()
+                api.clock.pass_time(15.0)
+                await stays.until(lambda stays=stays: stays.beats)
