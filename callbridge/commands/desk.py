@@ -115,6 +115,8 @@ class Desk:
 
     async def close(self) -> None:
         """Let go of what is under way."""
+        # What the end of a connection has begun in this very turn must have started before it can be cancelled.
+        await asyncio.sleep(0)
         tasks = self._commands | self._later
         for task in tasks:
             task.cancel()
