@@ -162,6 +162,9 @@ class Share:
     # While Redis is there.
 
     async def _take_part(self, ledger: Ledger) -> None:
+        if self._follower.core_uuid and not self._source.leading:
+            # Whoever led until Redis went knows the newest calls, and is about to come back.
+            await self._follow(ledger, patience=LEASE)
         while True:
             if self._writes and await self._claim(ledger):
                 await self._own(ledger)
@@ -252,11 +255,12 @@ class Share:
         self._renewed = began
         self._heard = self._clock()
 
-    async def _follow(self, ledger: Ledger) -> None:
-        """Show what the owner writes, until the lease is free."""
+    async def _follow(self, ledger: Ledger, patience: float = 0.0) -> None:
+        """Show what the owner writes, until the lease is free, or given back; for so many seconds only that."""
         known = await self._load(ledger)
         self._tell(StoreStatus("up"))
         looked = self._clock()
+        patient_until = looked + patience
         while True:
             entries = await ledger.changes(known, round(LOOK_AFTER * 1000))
             now = self._heard = self._clock()
@@ -267,9 +271,10 @@ class Share:
             if not whole:
                 known = await self._load(ledger)
             self._follower.check(now)
-            if self._writes and (now - looked >= LOOK_AFTER or not entries or any(entry.released for entry in entries)):
+            released = any(entry.released for entry in entries)
+            if self._writes and (now - looked >= LOOK_AFTER or not entries or released):
                 looked = now
-                if await ledger.is_free():
+                if (released or now >= patient_until) and await ledger.is_free():
                     return
 
     async def _load(self, ledger: Ledger) -> str:
