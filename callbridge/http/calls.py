@@ -40,13 +40,13 @@ class Calls:
         """GET /v1/call"""
         query = parse(request.rel_url) if request.query_string else _NO_QUERY
         complete = is_complete(self._mirror, query.switches, required=query.require_live)
-        tag = "" if query.ages else self._tag(caller.tenant, query)
+        tag = "" if query.ages else self._tag(caller.tenant, query, complete)
         if tag and _matches(request, tag):
             if query.wait:
                 asked = Asked(caller.tenant, query, tag)
-                await self._waits.until_changed(asked, lambda: self._tag(caller.tenant, query), query.wait)
+                await self._waits.until_changed(asked, lambda: self._tag_now(caller.tenant, query), query.wait)
                 complete = is_complete(self._mirror, query.switches, required=query.require_live)
-                tag = self._tag(caller.tenant, query)
+                tag = self._tag(caller.tenant, query, complete)
             if _matches(request, tag):
                 return web.Response(status=304, headers=self._headers(query) | {"ETag": tag})
         headers = self._headers(query)
@@ -72,9 +72,12 @@ class Calls:
         body = msgspec.json.encode({"data": full(record, self._wall_clock())})
         return web.Response(body=body, content_type=JSON, headers=self._headers(Query(switches=(record.switch,))))
 
-    def _tag(self, tenant: str | None, query: Query) -> str:
+    def _tag_now(self, tenant: str | None, query: Query) -> str:
+        return self._tag(tenant, query, is_complete(self._mirror, query.switches))
+
+    def _tag(self, tenant: str | None, query: Query, complete: bool) -> str:
         """What changes with the answer."""
-        listing, complete = self._mirror.listing(tenant), is_complete(self._mirror, query.switches)
+        listing = self._mirror.listing(tenant)
         version = listing.version if query.fields or query.selects or query.sort else listing.rows_version
         return f'"{self._run}-{listing.serial}-{version}-{complete:d}"'
 
