@@ -35,8 +35,16 @@ class Follower:
     def __repr__(self) -> str:
         return f"<Follower {self._status!r} run {self._run}, {self._writes} writes>"
 
+    def is_outdated(self, snapshot: Snapshot) -> bool:
+        """Whether it lacks writes that were taken over already: Redis was replaced by a replica that lagged behind."""
+        return snapshot.run == self._run and snapshot.writes < self._writes
+
     def load(self, snapshot: Snapshot, now: float) -> None:
         """Everything was read."""
+        if self.is_outdated(snapshot):
+            self._whole = False
+            self.doubt(REWRITTEN, now)
+            return
         self._run, self._writes, self._whole = snapshot.run, snapshot.writes, snapshot.whole
         self._heard = now - snapshot.silent
         self.core_uuid = snapshot.core_uuid or self.core_uuid

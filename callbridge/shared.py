@@ -188,7 +188,7 @@ class Share:
         if not (self._source.leading and self._source.sure):
             # What is written over is taken in first. So nothing is deleted that this daemon has not seen end.
             known = await ledger.snapshot()
-            if known.whole:
+            if known.whole and not self._follower.is_outdated(known):
                 silent = known.silent + ((known.state and known.state.age) or 0.0)
                 self._source.lead(known.records, known.core_uuid, silent)
             else:

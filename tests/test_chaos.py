@@ -15,7 +15,7 @@ from tests.daemonkit import Pbx
 from tests.redis_server import needs_redis
 
 HERE = Path(__file__).parent.parent
-SHORT = ("garbage", "switch-restarted", "redis-cut", "redis-failover", "daemon-killed")
+SHORT = ("garbage", "switch-restarted", "redis-cut", "redis-flushed", "daemon-killed")
 
 Rows = list[dict[str, str]]
 

@@ -116,6 +116,18 @@ def test_half_of_a_hash_is_not_shown() -> None:
     assert (set(reader.calls), reader.status.state) == ({"a"}, "live")
 
 
+def test_a_replica_that_lags_takes_no_call_away() -> None:
+    reader = Reader()
+    reader.follower.load(snapshot(make("a"), make("b")), 100.0)
+    reader.follower.load(snapshot(make("a"), writes=2, seq=39), 101.0)
+    assert set(reader.calls) == {"a", "b"}
+    assert reader.status.state == "stale"
+    # What is written there next is read as a whole.
+    assert not reader.follower.take(entry(5, 42, make("c")), 102.0)
+    reader.follower.load(snapshot(make("a"), make("c"), writes=5, seq=42), 102.0)
+    assert (set(reader.calls), reader.status.state) == ({"a", "c"}, "live")
+
+
 def test_an_owner_that_is_silent_for_longer_than_its_lease_is_none() -> None:
     reader = Reader()
     reader.follower.load(snapshot(make("a")), 100.0)
