@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from callbridge.commands.console import Console
 from callbridge.config import StoreConfig, Switch
-from callbridge.ledger import keys
 from callbridge.mirror import Mirror
-from callbridge.redisclient import connect
 from callbridge.reflector import Reflector
-from callbridge.shared import Share, SharedStore
+from callbridge.sharing.client import connect
+from callbridge.sharing.ledger import keys
+from callbridge.sharing.share import Share, SharedStore
 from callbridge.store import MemoryStore, Store
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from callbridge.shared import LEASE
+from callbridge.sharing.share import LEASE
 from chaos.link import byte_by_byte, garbage, held, silent, slow
 from chaos.processes import Failed
 from chaos.world import World

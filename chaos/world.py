@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 from redis.exceptions import RedisError
 
-from callbridge.ledger import keys
+from callbridge.sharing.ledger import keys
 from callbridge.simulator.server import EventSocket
 from callbridge.simulator.switch import Switch
 from callbridge.simulator.traffic import Load, Traffic

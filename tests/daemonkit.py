@@ -13,10 +13,11 @@ import aiohttp
 import pytest
 import structlog
 
-from callbridge import logs, shared
+from callbridge import logs
 from callbridge import reflector as reflector_module
 from callbridge.config import Config, Http, StoreConfig, Switch, Token
 from callbridge.daemon import Daemon
+from callbridge.sharing import share
 from callbridge.simulator.server import EventSocket
 from callbridge.simulator.switch import Switch as SimulatedSwitch
 from callbridge.simulator.traffic import Load, Traffic
@@ -30,7 +31,7 @@ SECRET = "Hush-5ecret"
 def make_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the daemon, whose clock is the real one, wait next to nothing before a further list or attempt."""
     monkeypatch.setattr(reflector_module, "LIST_AT", (0.0, 0.001, 0.002))
-    for module in (reflector_module, shared):
+    for module in (reflector_module, share):
         monkeypatch.setattr(module, "FIRST_RETRY", 0.001)
         monkeypatch.setattr(module, "LAST_RETRY", 0.01)
 

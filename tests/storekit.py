@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 
 from callbridge.mirror import Mirror
 from callbridge.records import Ended, Leg, Record
-from callbridge.redisclient import connect
-from callbridge.shared import Share
+from callbridge.sharing.client import connect
+from callbridge.sharing.share import Share
 from tests.service import until
 
 PREFIX = "callbridge"

@@ -6,8 +6,8 @@ nothing for longer than its lease lasts (it writes every few seconds, if only th
 
 from typing import Final, Literal, get_args
 
-from callbridge.ledger import Entry, Snapshot, State
 from callbridge.mirror import Mirror
+from callbridge.sharing.ledger import Entry, Snapshot, State
 
 SwitchState = Literal["live", "syncing", "stale", "down"]
 

@@ -13,8 +13,8 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from callbridge.noted import Batch
 from callbridge.records import Ended, Record
+from callbridge.sharing.noted import Batch
 
 STREAM_LENGTH: Final = 2_000
 """Entries of the stream that are kept, roughly: at 200 a second, the most there are, ten seconds. Who is further behind

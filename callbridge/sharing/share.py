@@ -21,12 +21,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from callbridge.backoff import delays
-from callbridge.follower import Follower
-from callbridge.ledger import GapFound, Head, LeaseLost, Ledger, State
 from callbridge.mirror import Mirror
-from callbridge.noted import Batch, Noted
 from callbridge.records import Ended, Record
-from callbridge.redisclient import endable
+from callbridge.sharing.client import endable
+from callbridge.sharing.follower import Follower
+from callbridge.sharing.ledger import GapFound, Head, LeaseLost, Ledger, State
+from callbridge.sharing.noted import Batch, Noted
 from callbridge.store import StoreStatus
 
 BATCH: Final = 500

@@ -13,10 +13,10 @@ import uvloop
 from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
-from callbridge import redisclient
-from callbridge import shared as shared_module
-from callbridge.ledger import keys
-from callbridge.redisclient import connect, endable
+from callbridge.sharing import client as client_module
+from callbridge.sharing import share as share_module
+from callbridge.sharing.client import connect, endable
+from callbridge.sharing.ledger import keys
 from tests.redis_groups import clustered, watched
 from tests.redis_server import RedisServer, free_port, needs_redis
 from tests.service import until
@@ -143,7 +143,7 @@ async def listening(answer: bytes = b"") -> AsyncIterator[int]:
 
 @pytest.mark.parametrize("url", ["redis://{}/0", "redis+sentinel://{}/mymaster", "redis+cluster://{}"])
 async def test_a_peer_that_never_answers_is_given_up_and_tried_again(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setattr(redisclient, "ANSWER_TIMEOUT", 0.01)
+    monkeypatch.setattr(client_module, "ANSWER_TIMEOUT", 0.01)
     naps = Naps()
     async with listening() as port, sharing(url.format(f"127.0.0.1:{port}"), sleep=naps) as one:
         await one.until(lambda: len(naps.asked) == 3)
@@ -159,8 +159,8 @@ async def test_a_peer_that_is_no_redis_is_told() -> None:
 async def test_a_redis_that_hangs_is_down_until_it_answers_again(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redisclient, "ANSWER_TIMEOUT", 0.05)
-    monkeypatch.setattr(shared_module, "RENEW_AFTER", 0.001)
+    monkeypatch.setattr(client_module, "ANSWER_TIMEOUT", 0.05)
+    monkeypatch.setattr(share_module, "RENEW_AFTER", 0.001)
     await server.start()
     async with sharing(server.url) as one:
         await one.owns()
@@ -175,7 +175,7 @@ async def test_a_redis_that_hangs_is_down_until_it_answers_again(
 
 async def test_it_ends_at_once_while_redis_hangs(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     # Far beyond the time that ending it may take below.
-    monkeypatch.setattr(redisclient, "ANSWER_TIMEOUT", 1000.0)
+    monkeypatch.setattr(client_module, "ANSWER_TIMEOUT", 1000.0)
     await server.start()
     async with asyncio.timeout(20):
         async with sharing(server.url) as one:
@@ -213,7 +213,7 @@ async def test_what_forgets_its_cancellation_is_cancelled_again() -> None:
 async def test_under_sentinel_the_master_is_used_and_after_a_failover_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_module, "RENEW_AFTER", 0.1)
+    monkeypatch.setattr(share_module, "RENEW_AFTER", 0.1)
     async with watched(tmp_path) as group, pair(group.url) as (one, two):
         one.change(*CALLS.values())
         await two.follows(one)
@@ -228,7 +228,7 @@ async def test_under_sentinel_the_master_is_used_and_after_a_failover_the_new_on
 async def test_a_master_that_dies_is_replaced_and_what_it_had_lost_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_module, "RENEW_AFTER", 0.1)
+    monkeypatch.setattr(share_module, "RENEW_AFTER", 0.1)
     async with watched(tmp_path) as group, pair(group.url) as (one, two):
         async with group.replica.client() as client:
             # From here on its replica hears nothing of what is written.
@@ -279,7 +279,7 @@ async def test_in_a_cluster_each_switch_is_where_its_slot_is(tmp_path: Path) -> 
 
 
 async def test_a_slot_that_moves_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_module, "RENEW_AFTER", 0.1)
+    monkeypatch.setattr(share_module, "RENEW_AFTER", 0.1)
     async with clustered(tmp_path) as nodes:
         url = f"redis+cluster://127.0.0.1:{nodes[0].port}"
         async with pair(url) as (one, two), AsyncExitStack() as stack:

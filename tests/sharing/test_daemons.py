@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
-from callbridge.shared import LEASE
+from callbridge.sharing.share import LEASE
 from tests.daemonkit import SECRET, Pbx
 from tests.redis_server import RedisServer, needs_redis
 from tests.service import TOKEN
@@ -79,6 +79,14 @@ token = [{{ name = "all", sha256 = "{sha256(TOKEN.encode()).hexdigest()}", scope
         client = await self._stack.enter_async_context(aiohttp.ClientSession(headers=headers))
         return Running(process, client, url)
 
+    async def pair(self, pbx: Pbx) -> tuple[Running, Running]:
+        """An owner, and one that follows it."""
+        owner = await self.start()
+        await self.owner(owner)
+        follower = await self.start()
+        await follower.serves(pbx.calls)
+        return owner, follower
+
     async def owner(self, running: Running, seconds: float = 30.0) -> None:
         """Wait until that one is the owner."""
         async with asyncio.timeout(seconds):
@@ -118,10 +126,7 @@ async def test_all_serve_the_same_list_and_carry_out_every_command(tmp_path: Pat
 async def test_when_the_owner_is_killed_another_takes_over(tmp_path: Path) -> None:
     pbx = Pbx(10)
     async with site(tmp_path, pbx) as here:
-        owner = await here.start()
-        await here.owner(owner)
-        follower = await here.start()
-        await follower.serves(pbx.calls)
+        owner, follower = await here.pair(pbx)
         owner.send(signal.SIGKILL)
         pbx.hang_up(min(pbx.calls))
         pbx.call()
@@ -133,10 +138,7 @@ async def test_when_the_owner_is_killed_another_takes_over(tmp_path: Path) -> No
 async def test_when_the_owner_is_stopped_another_takes_over_before_its_lease_is_over(tmp_path: Path) -> None:
     pbx = Pbx(10)
     async with site(tmp_path, pbx) as here:
-        owner = await here.start()
-        await here.owner(owner)
-        follower = await here.start()
-        await follower.serves(pbx.calls)
+        owner, follower = await here.pair(pbx)
         owner.send(signal.SIGTERM)
         await here.owner(follower, STOPS_WITHIN)
         assert await owner.process.ends() == 0
@@ -147,10 +149,7 @@ async def test_when_the_owner_is_stopped_another_takes_over_before_its_lease_is_
 async def test_one_that_was_paused_past_its_lease_never_writes_as_the_owner_again(tmp_path: Path) -> None:
     pbx = Pbx(10)
     async with site(tmp_path, pbx) as here:
-        first = await here.start()
-        await here.owner(first)
-        second = await here.start()
-        await second.serves(pbx.calls)
+        first, second = await here.pair(pbx)
         head: Any = await here.redis.hgetall(HEAD)
         first.send(signal.SIGSTOP)
         # What it hears of when it goes on, and would write.

@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from callbridge.follower import NOBODY, REWRITTEN, Follower
-from callbridge.ledger import Entry, Snapshot, State
 from callbridge.mirror import Mirror
 from callbridge.records import Ended, Record
+from callbridge.sharing.follower import NOBODY, REWRITTEN, Follower
+from callbridge.sharing.ledger import Entry, Snapshot, State
 from tests.storekit import make
 
 LIVE = State("live", None, {"gone": 1, "alive": 0, "changed": 0}, 2, 0.5, 60.0)

@@ -11,10 +11,10 @@ from fakeredis import FakeAsyncRedis
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from callbridge import ledger as ledger_module
-from callbridge.ledger import STREAM_LENGTH, GapFound, Garbled, Head, LeaseLost, Ledger, State
-from callbridge.noted import Batch
 from callbridge.records import Ended
+from callbridge.sharing import ledger as ledger_module
+from callbridge.sharing.ledger import STREAM_LENGTH, GapFound, Garbled, Head, LeaseLost, Ledger, State
+from callbridge.sharing.noted import Batch
 from tests.redis_server import RedisServer, needs_redis
 from tests.storekit import CHANGES, HEAD, KEY, OWNER, PREFIX, SAMPLE, make, plain, read
 

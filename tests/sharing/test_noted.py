@@ -2,9 +2,9 @@
 
 import pytest
 
-from callbridge import noted as noted_module
-from callbridge.noted import Batch, Noted
 from callbridge.records import Ended
+from callbridge.sharing import noted as noted_module
+from callbridge.sharing.noted import Batch, Noted
 from tests.storekit import make
 
 

@@ -12,13 +12,13 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from structlog.testing import capture_logs
 
-from callbridge import noted as noted_module
-from callbridge import shared as shared_module
-from callbridge.follower import NOBODY
-from callbridge.ledger import Ledger
 from callbridge.records import Ended
-from callbridge.redisclient import connect
-from callbridge.shared import BATCH, FIRST_RETRY, LAST_RETRY, LEASE, LINGER
+from callbridge.sharing import noted as noted_module
+from callbridge.sharing import share as share_module
+from callbridge.sharing.client import connect
+from callbridge.sharing.follower import NOBODY
+from callbridge.sharing.ledger import Ledger
+from callbridge.sharing.share import BATCH, FIRST_RETRY, LAST_RETRY, LEASE, LINGER
 from tests.redis_server import RedisServer, needs_redis
 from tests.service import Clock, until
 from tests.storekit import CHANGES, HEAD, KEY, OWNER, SAMPLE, Daemon, Naps, make, read, sharing
@@ -44,9 +44,9 @@ async def client(server: RedisServer) -> AsyncIterator["Redis"]:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases that are looked after all the time, and last for half a second."""
-    monkeypatch.setattr(shared_module, "LEASE", 0.5)
-    monkeypatch.setattr(shared_module, "RENEW_AFTER", 0.05)
-    monkeypatch.setattr(shared_module, "LOOK_AFTER", 0.02)
+    monkeypatch.setattr(share_module, "LEASE", 0.5)
+    monkeypatch.setattr(share_module, "RENEW_AFTER", 0.05)
+    monkeypatch.setattr(share_module, "LOOK_AFTER", 0.02)
 
 
 # The owner writes.
@@ -315,7 +315,7 @@ async def test_without_redis_the_switch_is_followed_and_everything_is_written_wh
 async def test_a_follower_is_stale_without_redis_and_follows_the_switch_itself_after_a_lease(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_module, "RENEW_AFTER", 0.05)
+    monkeypatch.setattr(share_module, "RENEW_AFTER", 0.05)
     clock = Clock()
     async with sharing(server.url) as one:
         await one.owns()
@@ -347,7 +347,7 @@ async def test_a_follower_is_stale_without_redis_and_follows_the_switch_itself_a
 async def test_what_redis_has_lost_is_written_again(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr(shared_module, "RENEW_AFTER", 0.01)
+    monkeypatch.setattr(share_module, "RENEW_AFTER", 0.01)
     async with sharing(server.url) as one, sharing(server.url, "two", writes=False) as two:
         await one.owns()
         one.change(*CALLS.values())

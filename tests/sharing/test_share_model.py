@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from callbridge import ledger as ledger_module
-from callbridge.follower import Follower
-from callbridge.ledger import LeaseLost, Ledger
 from callbridge.records import Record
-from callbridge.shared import LEASE
+from callbridge.sharing import ledger as ledger_module
+from callbridge.sharing.follower import Follower
+from callbridge.sharing.ledger import LeaseLost, Ledger
+from callbridge.sharing.share import LEASE
 from tests.redis_server import RedisServer, needs_redis
 from tests.service import Clock
 from tests.storekit import CHANGES, HEAD, KEY, OWNER, PREFIX, Daemon, make
@@ -226,5 +226,5 @@ async def test_the_model_finds_a_bug_that_is_planted_in_the_script(
 async def test_the_model_finds_a_follower_that_misses_what_is_missing(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("callbridge.shared.Follower", Deaf)
+    monkeypatch.setattr("callbridge.sharing.share.Follower", Deaf)
     assert await found(url, examples=400) is not None
