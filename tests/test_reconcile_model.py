@@ -8,9 +8,7 @@ every step; that it is right, once the anti-entropy has had its two minutes with
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
-from hypothesis.errors import NoSuchExample
 
 from callbridge.calls import Channel
 from callbridge.doubts import Doubts
@@ -18,6 +16,7 @@ from callbridge.entropy import ROUND
 from callbridge.esl.events import Event
 from callbridge.table import CallTable
 from tests.eventkit import NUMBERS, T0
+from tests.planted import found
 
 STATES = ("CS_EXECUTE", "CS_EXCHANGE_MEDIA", "CS_PARK")
 SHAPES: dict[str, Any] = {"call_direction": "inbound", "context": "acme.example.com", "callstate": "ACTIVE"}
@@ -230,24 +229,8 @@ def fails(make: Any, steps: list[tuple[str, int]]) -> bool:
     return False
 
 
-def found_in(make: Any, *, examples: int) -> list[tuple[str, int]] | None:
-    """A series of steps after which the table is wrong, if one is found."""
-    how = settings(
-        max_examples=examples,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    try:
-        return find(SEQUENCES, lambda steps: fails(make, steps), settings=how)
-    except NoSuchExample:
-        return None
-
-
 def test_whatever_happens_the_table_has_the_switchs_channels_in_the_end() -> None:
-    assert found_in(lambda: CallTable("pbx"), examples=1500) is None
+    assert found(SEQUENCES, lambda steps: fails(lambda: CallTable("pbx"), steps), 1500) is None
 
 
 class WithoutTombstones(Doubts):
@@ -299,4 +282,4 @@ class WithoutRounds(CallTable):
     ids=["no tombstones", "rows are believed", "an error is an empty list", "no rounds"],
 )
 def test_the_model_finds_a_planted_bug(make: Any) -> None:
-    assert found_in(lambda: make("pbx"), examples=1500) is not None
+    assert found(SEQUENCES, lambda steps: fails(lambda: make("pbx"), steps), 1500) is not None

@@ -8,15 +8,14 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
-from hypothesis.errors import NoSuchExample
 
 from callbridge.errors import SwitchError
 from callbridge.esl.events import Event
 from callbridge.esl.frames import Frame
 from callbridge.esl.protocol import Item, Opened, Protocol, Reply
 from tests.esl.test_protocol import ACCEPTED, EVENT, GREETING, output, reply
+from tests.planted import found
 
 STEPS = st.lists(
     st.tuples(st.sampled_from("send send answer answer refuse event read read".split()), st.integers(1, 5))
@@ -90,24 +89,8 @@ def fails(make: Any, steps: list[tuple[str, int]]) -> bool:
     return False
 
 
-def found(make: Any, *, examples: int = 300) -> list[tuple[str, int]] | None:
-    """A series of steps after which a command has not got its own answer, if one is found."""
-    how = settings(
-        max_examples=examples,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    try:
-        return find(STEPS, lambda steps: fails(make, steps), settings=how)
-    except NoSuchExample:
-        return None
-
-
 def test_each_command_gets_its_own_answer_whatever_comes_between() -> None:
-    assert found(Protocol) is None
+    assert found(STEPS, lambda steps: fails(Protocol, steps), 300) is None
 
 
 class ShiftedByOne(Protocol):
@@ -151,4 +134,4 @@ class WithoutRefusals(Protocol):
     ids=["shifted by one", "newest first", "a place is given up", "refusals are no answers"],
 )
 def test_the_model_finds_a_planted_bug(make: Any) -> None:
-    assert found(make) is not None
+    assert found(STEPS, lambda steps: fails(make, steps), 300) is not None

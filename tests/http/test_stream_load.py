@@ -15,6 +15,7 @@ from callbridge.records import Record
 from tests.http.kit import EVERYTHING, OF_A, OF_B, Api, live, serving
 from tests.http.samples import change, ended, filled, record
 from tests.http.streaming import Reader
+from tests.service import until
 
 TENANTS: Final = ("a.example", "b.example", None)
 STATES: Final = ("CS_EXECUTE", "CS_PARK")
@@ -87,7 +88,8 @@ async def test_two_hundred_clients_that_stall_and_are_cut_off_have_the_right_lis
                 if over.is_set():
                     break
                 if number % 10 == 0 and chance.random() < 0.3:
-                    await asyncio.sleep(0.05)
+                    seen = mirror.switches["pbx"].seq
+                    await until(lambda seen=seen: over.is_set() or mirror.switches["pbx"].seq >= seen + 50)  # type: ignore[misc]
                 reading = asyncio.ensure_future(reader.read())
                 ended = asyncio.ensure_future(over.wait())
                 await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
