@@ -121,6 +121,7 @@ class Desk:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._audit.flush()
 
     # How it is done.
 
