@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,67 @@ async def test_a_line_that_was_written_in_part_is_a_failure_and_spoils_no_other(
         await audit.write("asked", {"n": n})
     whole = [line for line in (tmp_path / "a").read_text().split("\n") if line.endswith("}")]
     assert [json.loads(line)["n"] for line in whole] == [1, 3, 4]
+
+
+async def test_lines_that_come_at_once_are_one_flush_and_each_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, flush, flushed = os.write, os.fdatasync, 0
+
+    def count(file: int) -> None:
+        nonlocal flushed
+        flushed += 1
+        flush(file)
+
+    monkeypatch.setattr(os, "fdatasync", count)
+    monkeypatch.setattr(os, "write", lambda file, line: write(file, line[:9] if b'"n":7}' in line else line))
+    audit = Audit(tmp_path / "a")
+    results = await asyncio.gather(*(audit.write("asked", {"n": n}) for n in range(50)), return_exceptions=True)
+    assert flushed == 1
+    assert [n for n, result in enumerate(results) if result is not None] == [7]
+    whole = [line for line in (tmp_path / "a").read_text().split("\n") if line.endswith("}")]
+    assert [json.loads(line)["n"] for line in whole] == [n for n in range(50) if n != 7]
+
+
+async def test_where_the_disk_cannot_be_flushed_every_line_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: int) -> None:
+        raise OSError("no more")
+
+    monkeypatch.setattr(os, "fdatasync", fails)
+    audit = Audit(tmp_path / "a")
+    results = await asyncio.gather(*(audit.write("asked", {"n": n}) for n in range(3)), return_exceptions=True)
+    assert [f"{result}" for result in results] == ["no more"] * 3
+
+
+async def test_those_who_waited_go_on_a_few_in_a_turn_of_the_loop(tmp_path: Path) -> None:
+    audit, turn, went_on = Audit(tmp_path / "a"), 0, Counter[int]()
+
+    async def turns() -> None:
+        nonlocal turn
+        while True:
+            await asyncio.sleep(0)
+            turn += 1
+
+    async def writes() -> None:
+        await audit.write("asked", {})
+        went_on[turn] += 1
+
+    counting = asyncio.create_task(turns())
+    await asyncio.gather(*(writes() for _ in range(5 * audit_module.AT_ONCE)))
+    counting.cancel()
+    assert went_on.total() == 5 * audit_module.AT_ONCE
+    assert max(went_on.values()) <= audit_module.AT_ONCE
+
+
+async def test_a_line_that_nobody_waits_for_any_more_is_written(tmp_path: Path) -> None:
+    audit = Audit(tmp_path / "a")
+    writing = asyncio.create_task(audit.write("done", {"n": 1}))
+    await asyncio.sleep(0)
+    writing.cancel()
+    await audit.flush()
+    assert [line["n"] for line in lines(tmp_path / "a")] == [1]
 
 
 # What stands in it.

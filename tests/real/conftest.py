@@ -152,7 +152,7 @@ Serve = Callable[..., Awaitable[Service]]
 async def serve(rig: Rig, switches: tuple[RealSwitch, RealSwitch], tmp_path: Path) -> AsyncIterator[Serve]:
     """Starts callbridge when the test says so, and waits until the switch is live."""
     running: list[tuple[Daemon, asyncio.Task[None]]] = []
-    async with aiohttp.ClientSession() as client:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
 
         async def start(events: str = "json") -> Service:
             daemon = Daemon(configuration(switches[0].port, tmp_path, events))
