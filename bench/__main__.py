@@ -1,4 +1,5 @@
-"""`python -m bench`: everything, or what is named; one table at the end. Exit code 1 where a target is missed."""
+"""`python -m bench`: everything, or what is named; one table at the end, and the charts of what was measured. Exit
+code 1 where a target is missed."""
 
 import argparse
 import importlib
@@ -6,6 +7,7 @@ import sys
 import time
 from typing import Final
 
+from bench import charts
 from bench.processes import Failed
 from bench.report import Line, machine, peers, table
 
@@ -30,6 +32,8 @@ def main() -> int:
             lines.append(Line(part, "could not be measured", ok=False))
         print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
     print(f"\n{table(lines)}\n\n{machine()}; {peers()}")
+    for chart in charts.write(figure for line in lines for figure in line.figures):
+        print(f"written: {chart}", file=sys.stderr)
     return 1 if any(line.ok is False for line in lines) else 0
 
 

@@ -15,14 +15,27 @@ _HEAD: Final = ("what", "figure", "ratio", "target", "")
 _VERSIONS: Final = ("callbridge", "aiohttp", "msgspec", "uvloop")
 
 
+class Figure(msgspec.Struct, frozen=True):
+    """One number of a chart (`bench.charts` says which there are, and of what unit): a bar of `series` above `x`.
+
+    What `x` counts is given as a number; bars stand in the order in which their figures come.
+    """
+
+    chart: str
+    series: str
+    x: int | str
+    value: float
+
+
 class Line(msgspec.Struct, frozen=True):
-    """One line of the table. `ok` is None where there is no target."""
+    """One line of the table, and the same numbers for the charts. `ok` is None where there is no target."""
 
     what: str
     figure: str
     ratio: str = ""
     target: str = ""
     ok: bool | None = None
+    figures: tuple[Figure, ...] = ()
 
 
 def table(lines: Sequence[Line]) -> str:
