@@ -1,8 +1,10 @@
 """An event socket that sends bytes as they are, as fast as they are read: the sender of the recordings."""
 
+import itertools
 import re
 import socket
 import threading
+from collections.abc import Iterator
 from typing import Final
 
 from bench.processes import Failed
@@ -10,7 +12,11 @@ from tests.recorded import load
 
 CORE_UUID: Final = "5be80f33-27f0-453f-8675-d1a21799003c"
 """Of the switch that was recorded: events of another one would be another run."""
-_CREATE: Final = re.compile(rb"Event-Name\"?: ?\"?CHANNEL_CREATE")
+_OTHER_UUID: Final = re.compile(
+    rb"(?!%b)[0-9a-f]{8}(?=-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})" % CORE_UUID.encode()
+)
+"""How the uuid of anything else begins."""
+_BEGINS_OR_ENDS: Final = re.compile(rb"Event-Name\"?: ?\"?CHANNEL_(CREATE|DESTROY)")
 _ANSWERS: Final = {
     "global_getvar": CORE_UUID,
     "user_exists": "true",
@@ -28,14 +34,20 @@ class Played:
         """The ids of its calls: the uuids of the legs that began them."""
         self.created: dict[int, str] = {}
         """Index of a frame -> the channel that begins in it."""
+        self._last: dict[str, bytes] = {}
+        """Channel -> the frame in which it ends."""
         for frame in load(f"load_a.{form}").frames:
             if not frame.is_event:
                 continue
-            if _CREATE.search(frame.body, 0, 80):
+            if found := _BEGINS_OR_ENDS.search(frame.body, 0, 80):
                 event = frame.event
-                self.created[len(self.frames)] = event["Unique-ID"]
-                if event["Call-Direction"] == "inbound":
-                    self.calls.append(event["Unique-ID"])
+                uuid = event["Unique-ID"]
+                if found[1] == b"DESTROY":
+                    self._last.setdefault(uuid, frame.wire)
+                else:
+                    self.created[len(self.frames)] = uuid
+                    if event["Call-Direction"] == "inbound":
+                        self.calls.append(uuid)
             self.frames.append(frame.wire)
 
     def another(self, number: int) -> tuple[str, bytes]:
@@ -43,6 +55,17 @@ class Played:
         first = next(index for index, uuid in self.created.items() if uuid == self.calls[0])
         uuid = f"{number:08x}-0000-4000-8000-000000000000"
         return uuid, self.frames[first].replace(self.calls[0].encode(), uuid.encode())
+
+    def brief(self, number: int) -> tuple[str, bytes, bytes]:
+        """One more call that begins and ends: its id, and the frames that say so."""
+        caller = self.calls[0]
+        uuid, first = self.another(number)
+        return uuid, first, self._last[caller].replace(caller.encode(), uuid.encode())
+
+    def endless(self) -> Iterator[bytes]:
+        """The frames again and again, of other channels each time. They are looked through before the first."""
+        frames = [_OTHER_UUID.split(frame) for frame in self.frames]
+        return ((b"%08x" % turn).join(pieces) for turn in itertools.count(1) for pieces in frames)
 
     def talking(self, number: int) -> tuple[str, bytes]:
         """One more call whose legs talk: its id, and the frames that say so."""

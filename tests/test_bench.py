@@ -1,12 +1,19 @@
 """The bench, as far as it measures nothing: what becomes of the figures that it was given."""
 
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from bench.charts import CHARTS, write
+from bench.delays import Delays, Load
+from bench.eventsocket import Played
+from bench.processes import Failed
 from bench.report import Figure
+from callbridge.esl.events import decode
+from callbridge.table import CallTable
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -73,3 +80,50 @@ def test_a_figure_of_no_chart_is_a_mistake_and_writes_nothing(tmp_path: Path) ->
     with pytest.raises(KeyError, match="lists"):
         write([*FIGURES, Figure("lists", "callbridge", 1, 2)], tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+LOAD = Load(calls=1000, wanted=1000, rate=999, share=0.2)
+
+
+def test_a_percentile_is_one_of_the_delays() -> None:
+    delays = Delays.of(LOAD, [float(ms) for ms in range(1000, 0, -1)])
+    assert [delays.percentile(percent) for percent in (50, 99, 99.9, 100)] == [500, 990, 999, 1000]
+    assert [(one.series, one.value) for one in delays.figures("freshness", "list, ", 100)] == [
+        ("list, p50", 500),
+        ("list, p99", 990),
+        ("list, p99.9", 999),
+    ]
+
+
+def test_a_target_is_met_only_at_the_rate_that_it_is_for() -> None:
+    delays = [1.0] * 990 + [7.0] * 10
+    assert Delays.of(LOAD, delays).line("x", p99_ms=5).ok is True
+    assert Delays.of(LOAD, delays).line("x", p99_ms=1).ok is False
+    assert Delays.of(Load(1000, 1000, 900, 0.2), delays).line("x", p99_ms=5).ok is False
+    assert Delays.of(LOAD, delays).line("x").ok is None
+
+
+def test_a_call_that_was_not_seen_is_no_small_delay() -> None:
+    with pytest.raises(Failed, match="999 of 1000"):
+        Delays.of(LOAD, [1.0] * 999)
+
+
+def _apply(table: CallTable, frames: Iterable[bytes]) -> None:
+    for frame in frames:
+        table.apply(decode("text/event-json", frame.partition(b"\n\n")[2]), 0.0)
+
+
+def test_the_recording_goes_on_with_other_calls_and_those_between_begin_and_end() -> None:
+    played, table = Played("json"), CallTable("x")
+    frames = list(islice(played.endless(), len(played.frames) + 500))
+    _apply(table, frames[:500])
+    begun = len(table)
+    _apply(table, frames[-500:])
+    assert begun > 5
+    assert len(table) == 2 * begun
+    uuid, first, last = played.brief(7)
+    _apply(table, [first])
+    assert uuid in table
+    _apply(table, [last])
+    assert uuid not in table
+    assert len(table) == 2 * begun
