@@ -149,9 +149,12 @@ class Connection(asyncio.Protocol):
     def _send(self, line: str, headers: dict[str, str]) -> "asyncio.Future[str]":
         if self.closed.done():
             raise self.closed.result()
-        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[str] = loop.create_future()
         self._replies[self._protocol.send(line, headers)] = future
-        self._flush()
+        # What is sent in the same turn of the loop leaves in one write: a read brings many answers, and each of them
+        # lets another probe go.
+        loop.call_soon(self._flush)
         return future
 
     def _flush(self) -> None:

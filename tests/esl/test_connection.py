@@ -155,6 +155,40 @@ async def test_a_switch_that_never_greets_is_given_up(monkeypatch: pytest.Monkey
             await Connection.open("127.0.0.1", port, "ClueCon")
 
 
+class Wire(asyncio.Transport):
+    """Notes every write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes.append(bytes(data))
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return False
+
+    def abort(self) -> None:
+        """Nobody is there."""
+
+
+async def test_commands_of_one_turn_leave_in_one_write_and_in_their_order() -> None:
+    wire, connection = Wire(), Connection("ClueCon", lambda _: None)
+    connection.connection_made(wire)
+    connection.data_received(GREETING)
+    connection.data_received(ACCEPTED)
+    wire.writes.clear()
+    answers = [asyncio.ensure_future(connection.command(f"api uuid_dump {number} json")) for number in range(3)]
+    await until(lambda: bool(wire.writes))
+    assert wire.writes == [b"api uuid_dump 0 json\n\napi uuid_dump 1 json\n\napi uuid_dump 2 json\n\n"]
+    connection.data_received(output("zero") + output("one") + output("two"))
+    assert await asyncio.gather(*answers) == ["zero", "one", "two"]
+    connection.close()
+
+
 async def test_a_late_reply_never_reaches_another_command() -> None:
     late = asyncio.Event()
 
