@@ -133,9 +133,10 @@ AUTHORIZATION: Final = {"Authorization": f"Bearer {TOKEN}"}
 
 
 class Daemon(Child):
-    """`callbridge run` as an operator runs it, following one switch; it is up when that switch is live."""
+    """`callbridge run` as an operator runs it, following one switch; it is up when that switch is live, or, if nobody
+    wants to wait for that, when it listens."""
 
-    def __init__(self, switch_port: int, events: str = "json") -> None:
+    def __init__(self, switch_port: int, events: str = "json", *, live: bool = True) -> None:
         self._folder = tempfile.TemporaryDirectory()
         config = Path(self._folder.name, "callbridge.toml")
         digest = sha256(TOKEN.encode()).hexdigest()
@@ -144,7 +145,8 @@ class Daemon(Child):
         url: str = json.loads(self.wait_for("daemon.listening"))["url"]
         self.port = int(url.rpartition(":")[2])
         self.client = Client(self.port, AUTHORIZATION)
-        self.wait_for("switch.live")
+        if live:
+            self.wait_for("switch.live")
 
     def __exit__(self, *failure: Any) -> None:
         super().__exit__(*failure)
