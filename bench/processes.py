@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 START_TIMEOUT: Final = 180.0
-"""Seconds until a process has done what it is waited for; the longest is a daemon that probes 20,000 channels."""
+"""Seconds until a process has done what it is waited for; the longest is a daemon that probes 100,000 channels."""
 
 FOREVER: Final = 1e9
 """Seconds that calls last which are not to end while something is measured."""

@@ -1,7 +1,8 @@
 """How long after its start a daemon has the list of a switch with 10,000 live calls.
 
-Two times count from the start of the process: until the rows of the list are those that it has in the end, and until it
-says `complete`. Only the number of calls is asked for until all are there, so that asking costs the daemon little.
+Three times count from the start of the process: until all calls are in the list, until its rows are those that it has
+in the end (the other legs are known as well), and until it says `complete`. Only the number of calls is asked for until
+all are there, so that asking costs the daemon little.
 """
 
 import json
@@ -14,7 +15,7 @@ from bench.processes import FOREVER, Client, Daemon, Failed, Simulator
 from bench.report import Line
 
 CALLS: Final = 10_000
-KNOWN_S: Final = 5.0
+LISTED_S: Final = 5.0
 LOOK_EVERY: Final = 0.1
 """Seconds between two looks."""
 
@@ -42,12 +43,13 @@ def run() -> list[Line]:
     last = looks[-1]
     if not last.rows:
         raise Failed(f"the list was complete without {CALLS} calls")
-    known = next(look.at for look in looks if look.rows == last.rows)
+    listed = next(look.at for look in looks if look.rows)
+    right = next(look.at for look in looks if look.rows == last.rows)
     figure = (
-        f"known after {known:.1f} s, complete after {last.at:.1f} s"
+        f"all listed after {listed:.1f} s, rows final after {right:.1f} s, complete after {last.at:.1f} s"
         f" (HTTP after {listens:.1f} s; CPU {ours:.1f} s, the switch's {theirs:.1f} s)"
     )
-    return [Line(f"start: {CALLS:,} live calls", figure, target=f"known in {KNOWN_S:g} s", ok=known <= KNOWN_S)]
+    return [Line(f"start: {CALLS:,} live calls", figure, target=f"listed in {LISTED_S:g} s", ok=listed <= LISTED_S)]
 
 
 def _looks(client: Client, began: float) -> Iterator[Look]:

@@ -410,6 +410,14 @@ def test_only_uuids_and_times_are_read_from_a_list() -> None:
     assert parse_list("\n0 total.\n") == {}
 
 
+def test_the_legs_that_began_calls_are_asked_about_first() -> None:
+    rows = [
+        ROW.format(uuid) if uuid < "b" else ROW.format(uuid).replace("inbound", "outbound")
+        for uuid in ("b-1", "a-1", "b-2", "a-2")
+    ]
+    assert list(parse_list(f"{HEAD}{''.join(rows)}\n4 total.\n")) == ["a-1", "a-2", "b-1", "b-2"]
+
+
 @pytest.mark.parametrize(
     "text",
     [
