@@ -22,8 +22,8 @@ MAX_HEADER_LINE: Final = 8 * 1024
 MAX_HEADER_BLOCK: Final = 64 * 1024
 """Bytes of all header lines of one frame."""
 
-MAX_BODY: Final = 32 * 1024 * 1024
-"""Bytes of one body. `show channels as delim |` takes some 400 bytes a channel: this is room for 80,000."""
+MAX_BODY: Final = 64 * 1024 * 1024
+"""Bytes of one body. `show channels as delim |` takes some 400 bytes a channel: this is room for 160,000."""
 
 _EVENT_HEAD: Final = re.compile(rb"Content-Length: (\d{1,8})\nContent-Type: text/event-(json|plain)\n\n")
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
