@@ -22,8 +22,11 @@ def parse_list(text: str) -> dict[str, str]:
     """
     if text.startswith("-") or not _LIST_END.search(text):
         raise RemoteProtocolError(f"`show channels` gave no list: {' '.join(text[-200:].split())!r}")
-    rows = sorted(_LIST_ROW.findall(text), key=lambda row: row[1] != "in")
-    return {uuid: shared(created) for uuid, _, created in rows}
+    inbound: dict[str, str] = {}
+    others: dict[str, str] = {}
+    for row in _LIST_ROW.finditer(text):
+        (inbound if row[2] == "in" else others)[row[1]] = shared(row[3])
+    return inbound | others
 
 
 def dump_of(uuid: str, answer: str) -> Event | None:
