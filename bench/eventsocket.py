@@ -17,12 +17,12 @@ _OTHER_UUID: Final = re.compile(
 )
 """How the uuid of anything else begins."""
 _BEGINS_OR_ENDS: Final = re.compile(rb"Event-Name\"?: ?\"?CHANNEL_(CREATE|DESTROY)")
+_STATE: Final = b'"Event-Name":"CHANNEL_STATE"'
 _ANSWERS: Final = {
     "global_getvar": CORE_UUID,
     "user_exists": "true",
     "sofia_contact": "sofia/internal/sip:108@127.0.0.1:5060",
 }
-_NOBODY: Final = b"\n0 total.\n"
 
 
 class Played:
@@ -67,6 +67,15 @@ class Played:
         frames = [_OTHER_UUID.split(frame) for frame in self.frames]
         return ((b"%08x" % turn).join(pieces) for turn in itertools.count(1) for pieces in frames)
 
+    def moves(self) -> list[bytes]:
+        """What the switch says each time a call goes back to the dialplan and on with it: two frames, each of which
+        changes the row. They are the first call's; its id in them can be replaced by that of `another`."""
+        caller = self.calls[0].encode()
+        return [
+            next(frame for frame in self.frames if caller in frame and _STATE in frame[:200] and state in frame)
+            for state in (b'"Channel-State":"CS_ROUTING"', b'"Channel-State":"CS_EXECUTE"')
+        ]
+
     def talking(self, number: int) -> tuple[str, bytes]:
         """One more call whose legs talk: its id, and the frames that say so."""
         caller = self.calls[0]
@@ -90,6 +99,8 @@ class EventSocket:
         self.port: int = self._server.getsockname()[1]
         self.originates = 0
         """Phones that were to be rung. They ring, and that is never answered."""
+        self.channels: list[str] = []
+        """What a list of the channels names. Those that it does not name are doubted, and the daemon asks for each."""
         self._listener: socket.socket | None = None
         self._subscribed = threading.Event()
         self._open: list[socket.socket] = [self._server]
@@ -123,7 +134,8 @@ class EventSocket:
         try:
             connection.sendall(b"Content-Type: auth/request\n\n")
             while data := connection.recv(65536):
-                *commands, unread = (unread + data).split(b"\n\n")
+                # The switch drops carriage returns as well (mod_event_socket.c, read_packet).
+                *commands, unread = (unread + data.replace(b"\r", b"")).split(b"\n\n")
                 for command in commands:
                     self._obey(connection, command.decode())
         except OSError:
@@ -141,10 +153,17 @@ class EventSocket:
             if rest.startswith("originate "):
                 self.originates += 1
                 return
-            event = b"Event-Name: BACKGROUND_JOB\nJob-UUID: %b\nContent-Length: %d\n\n" % (job, len(_NOBODY)) + _NOBODY
+            listed = _listed(self.channels)
+            event = b"Event-Name: BACKGROUND_JOB\nJob-UUID: %b\nContent-Length: %d\n\n%b" % (job, len(listed), listed)
             connection.sendall(b"Content-Length: %d\nContent-Type: text/event-plain\n\n%b" % (len(event), event))
         else:
             connection.sendall(b"Content-Type: command/reply\nReply-Text: +OK accepted\n\n")
             if word == "event" and rest.split()[-1] != "BACKGROUND_JOB":
                 self._listener = connection
                 self._subscribed.set()
+
+
+def _listed(uuids: list[str]) -> bytes:
+    """As `show channels as delim |` begins its rows."""
+    rows = "".join(f"{uuid}|inbound|2026-11-23 18:34:59|\n" for uuid in uuids)
+    return f"{rows}\n{len(uuids)} total.\n".encode()

@@ -49,7 +49,8 @@ class Child:
         )
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._said: list[str] = []
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def __enter__(self) -> Self:
         return self
@@ -57,6 +58,9 @@ class Child:
     def __exit__(self, *_: Any) -> None:
         self._process.kill()
         self._process.wait()
+        self._listener.join()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
 
     @property
     def cpu(self) -> float:
@@ -93,8 +97,9 @@ class Child:
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.put(line.decode("utf-8", "replace").rstrip("\n"))
+        with self._process.stdout as lines:
+            for line in lines:
+                self._lines.put(line.decode("utf-8", "replace").rstrip("\n"))
         self._lines.put(None)
 
     def _failure(self, what: str) -> Failed:

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from bench.peers import WANTED
+from bench.peers import PEERS
 
 _HEAD: Final = ("what", "figure", "ratio", "target", "")
 _VERSIONS: Final = ("callbridge", "aiohttp", "msgspec", "uvloop")
@@ -66,4 +66,4 @@ def machine() -> str:
 
 def peers() -> str:
     """What it was measured against."""
-    return ", ".join(wanted.replace("==", " ") for wanted in WANTED)
+    return ", ".join(f"{peer.name} {peer.version}" for peer in PEERS)
