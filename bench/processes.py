@@ -39,6 +39,12 @@ class Failed(Exception):
     """A process did not do its part, so there is nothing to measure."""
 
 
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU that a process has used, with the resolution of the scheduler's clock."""
+    # The kernel's name for the CPU clock of another process (clock_getcpuclockid); exact where /proc counts ticks.
+    return time.clock_gettime((~pid << 3) | 2)
+
+
 class Child:
     """A process. As a context manager it ends when the block does."""
 
@@ -64,9 +70,8 @@ class Child:
 
     @property
     def cpu(self) -> float:
-        """Seconds of CPU that it has used, in user and system mode, with the resolution of the scheduler's clock."""
-        # The kernel's name for the CPU clock of another process (clock_getcpuclockid); exact where /proc counts ticks.
-        return time.clock_gettime((~self._process.pid << 3) | 2)
+        """Seconds of CPU that it has used, in user and system mode."""
+        return cpu_of(self._process.pid)
 
     @property
     def rss(self) -> int:
