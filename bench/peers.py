@@ -52,6 +52,7 @@ class Peer(msgspec.Struct, frozen=True):
         if ready.exists() and ready.read_text() == self.recipe:
             return
         print(f"installing {self.name} {self.version} into {FOLDER.name} …", end=" ", file=sys.stderr, flush=True)
+        (FOLDER / "bin").mkdir(parents=True, exist_ok=True)
         self.make()
         ready.write_text(self.recipe)
 
@@ -97,8 +98,6 @@ def _libesl() -> Peer:
                 raise Missing(f"{sources} holds no esl.c and esl.h")
             # Without the C++ and the programs around it: the client alone has a `main`.
             parts = [*library.parent.glob("esl*.c"), *library.parent.glob("cJSON*.c")]
-            FOLDER.mkdir(exist_ok=True)
-            program.parent.mkdir(exist_ok=True)
             _run("cc", "-w", "-O2", f"-I{headers.parent}", client, *parts, "-lpthread", "-lm", "-o", program)
 
     version = "of " + (LIBESL or PYTHON_ESL.replace("==", " "))
