@@ -26,7 +26,7 @@ import redis
 from bench.asked import switch_lines
 from bench.eventsocket import EventSocket, Played
 from bench.processes import AUTHORIZATION, Child, Daemon, Failed, python
-from bench.report import Line
+from bench.report import Figure, Line
 from tests.redis_server import free_port
 
 SIZES: Final = (100, 1_000, 10_000, 50_000)
@@ -56,6 +56,15 @@ HASHED: Final = 100.0
 
 INDEPENDENT: Final = 1.3
 """How many times the CPU of a 304, and of a count, may be at the most calls what it is at the fewest."""
+
+
+_SERIES: Final = {
+    "constant": "a constant",
+    f"list at {RATES[0]}": "callbridge",
+    f"list at {RATES[-1]}": f"callbridge, {RATES[-1]:,} changes a second",
+    "HGETALL, json": "HGETALL",
+}
+"""The sides that are drawn, and how they are called there."""
 
 
 class Side(msgspec.Struct):
@@ -215,6 +224,7 @@ def _of_size(calls: int, sides: Sides) -> Iterator[Line]:
                 target, ok = f">= {HASHED:g}", times >= HASHED
         elif most := limits.get(name):
             target, ok = f"<= {most:g}", times <= most
-        yield Line(what, side.figure, f"{times:.2f}", target, ok)
+        figures = (Figure("listing", _SERIES[name], calls, 1 / side.cpu),) if name in _SERIES else ()
+        yield Line(what, side.figure, f"{times:.2f}", target, ok, figures)
     if not any(name.startswith("HGETALL") for name in sides):
         yield Line(f"listing: {calls:,} calls, HGETALL", "could not be measured: there is no redis-server here")
