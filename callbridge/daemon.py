@@ -22,6 +22,7 @@ from callbridge.errors import ConfigError, StartError
 from callbridge.fleet import Fleet
 from callbridge.http.app import SERVER_LOG, make_app, reconfigure
 from callbridge.mirror import EVERY_TENANT, Mirror
+from callbridge.sharing.claims import Claims
 from callbridge.systemd import Notifier
 
 SHUTDOWN_TIMEOUT: Final = 5.0
@@ -57,7 +58,7 @@ class Daemon:
         self.clock: Callable[[], float] = loop.time
         self.fleet = Fleet(config.switch, config.store, self.clock)
         self.mirror = self.fleet.mirror
-        self.desk = make_desk(config, self.mirror, self.fleet.consoles, self.clock)
+        self.desk = make_desk(config, self.mirror, self.fleet.consoles, self.clock, self.fleet.claims)
         self.url = ""
         """Where the API listens, once it does."""
         self.serving = asyncio.Event()
@@ -85,7 +86,7 @@ class Daemon:
             loop.add_signal_handler(number, self.stop)
         if self._read is not None:
             loop.add_signal_handler(signal.SIGHUP, self._reload.set)
-        app = make_app(self._config, self.mirror, self.fleet.store, self.desk, self.clock)
+        app = make_app(self._config, self.mirror, self.fleet.store, self.desk, self.clock, claims=self.fleet.claims)
         runner = web.AppRunner(app, access_log=None, logger=SERVER_LOG, shutdown_timeout=SHUTDOWN_TIMEOUT)
         await runner.setup()
         try:
@@ -182,9 +183,15 @@ class Daemon:
             await asyncio.sleep(min(STATUS_EVERY, self._notifier.watchdog_seconds / 3 or STATUS_EVERY))
 
 
-def make_desk(config: Config, mirror: Mirror, consoles: Mapping[str, Console], clock: Callable[[], float]) -> Desk:
+def make_desk(
+    config: Config,
+    mirror: Mirror,
+    consoles: Mapping[str, Console],
+    clock: Callable[[], float],
+    claims: Claims | None = None,
+) -> Desk:
     """The commands, as the configuration has them."""
-    return Desk(mirror, consoles, *_chosen(config), clock)
+    return Desk(mirror, consoles, *_chosen(config), clock, claims=claims)
 
 
 def _chosen(config: Config) -> tuple[Directory, Settings, Audit]:

@@ -10,6 +10,7 @@ from callbridge.commands.console import Console
 from callbridge.config import StoreConfig, Switch
 from callbridge.mirror import Mirror
 from callbridge.reflector import Reflector
+from callbridge.sharing.claims import Claims, slot
 from callbridge.sharing.client import connect
 from callbridge.sharing.ledger import keys
 from callbridge.sharing.share import Share, SharedStore
@@ -32,18 +33,22 @@ class Fleet:
         self.consoles: dict[str, Console] = {}
         self.reflectors: dict[str, Reflector] = {}
         self.store: Store
+        self.claims: Claims | None = None
+        """What commands claim among all daemons, if there is a Redis for it."""
         self._shares: dict[str, Share] | None = None
         if store.url.startswith("memory:"):
             self.store = MemoryStore()
         else:
             self._shares = {}
-            self.store = SharedStore(self._shares)
+            self.claims = Claims(store.prefix, lambda: connect(store.url, slot(store.prefix)))
+            self.store = SharedStore(self._shares, self.claims)
         self._store_config = store
         self._clock = clock
         self._switches: dict[str, Switch] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._following: dict[str, asyncio.Task[None]] = {}
         self._keeping: dict[str, asyncio.Task[None]] = {}
+        self._claiming: asyncio.Task[None] | None = None
         for switch in switches:
             self._add(switch)
 
@@ -53,6 +58,8 @@ class Fleet:
     def begin(self, tasks: asyncio.TaskGroup) -> None:
         """Have every switch followed, and what is known of it kept in the store, by tasks of that group."""
         self._tasks = tasks
+        if self.claims is not None:
+            self._claiming = tasks.create_task(self.claims.run())
         for name in self._switches:
             self._start(name)
 
@@ -60,6 +67,8 @@ class Fleet:
         """Have no switch followed any more."""
         for task in (*self._following.values(), *self._keeping.values()):
             task.cancel()
+        if self._claiming is not None:
+            self._claiming.cancel()
 
     async def follow(self, switches: Iterable[Switch]) -> Changed:
         """Follow exactly these from now on. Only what is said of a switch anew makes it connected anew; one that is no

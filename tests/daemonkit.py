@@ -44,6 +44,15 @@ class Pbx:
         self._password = password
         self.switch = SimulatedSwitch(seed, clock=self._clock)
         self._traffic = Traffic(self.switch, Load(rate=0, duration=10_000, live=live), self._clock, seed)
+        self.originated = 0
+        """How often it was told to ring phones."""
+        originate = self.switch.slow_commands["originate"]
+
+        def counted(argument: str, reply: Any) -> None:
+            self.originated += 1
+            originate(argument, reply)
+
+        self.switch.slow_commands["originate"] = counted
         # Its rows appear some time after its channels.
         self._clock.pass_time(1.0)
 

@@ -5,7 +5,8 @@ import random
 import shutil
 import signal
 import socket
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -120,3 +121,11 @@ class RedisServer:
         finally:
             await client.aclose()
         return True
+
+
+@asynccontextmanager
+async def running(folder: Path, *options: str) -> AsyncIterator[RedisServer]:
+    """One that has been started."""
+    async with RedisServer(folder, *options) as server:
+        await server.start()
+        yield server

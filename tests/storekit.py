@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from callbridge.mirror import Mirror
 from callbridge.records import Ended, Leg, Record
+from callbridge.sharing.claims import Claims, slot
 from callbridge.sharing.client import connect
 from callbridge.sharing.share import Share
 from tests.service import until
@@ -175,6 +176,42 @@ async def read(client: "Redis", key: str = KEY) -> dict[str, Any]:
     """What a program of any language finds in the hash."""
     fields = await client.hgetall(key)
     return {str(field, "utf-8"): json.loads(value) for field, value in fields.items() if isinstance(field, bytes)}
+
+
+class Claiming:
+    """The claims of a daemon, and the task that runs them."""
+
+    def __init__(self, find: Callable[[], Awaitable["Redis"]]) -> None:
+        self.naps = Naps()
+        self.claims = Claims(PREFIX, find, self.naps)
+        self.running = asyncio.create_task(self.claims.run())
+
+    async def become(self, state: str, error: str = "") -> None:
+        """Wait until Redis is said to be so, with these words in the reason."""
+
+        def is_so() -> bool:
+            status = self.claims.status
+            return self.running.done() or (status.state == state and error in (status.error or ""))
+
+        await until(is_so)
+        if self.running.done():
+            self.running.result()
+
+    async def stop(self) -> None:
+        """A clean end."""
+        self.running.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.running
+
+
+@asynccontextmanager
+async def claiming(url: str) -> AsyncIterator[Claiming]:
+    """Claims that are made at once while Redis is there. They sleep no time at all."""
+    claiming = Claiming(lambda: connect(url, slot(PREFIX)))
+    try:
+        yield claiming
+    finally:
+        await claiming.stop()
 
 
 @asynccontextmanager

@@ -1,12 +1,13 @@
 """Takes what consumers ask for, has it carried out on the call's own switch, and writes down who did what.
 
-One command at a time on one call; hang-ups wait for nobody. A consumer that goes away does not stop a command half-way.
+One command at a time on one call (`turns`); hang-ups wait for nobody. A consumer that goes away does not stop a command
+half-way.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
@@ -18,10 +19,12 @@ from callbridge.commands.console import Console
 from callbridge.commands.directory import Directory
 from callbridge.commands.outcome import Code, Refused
 from callbridge.commands.requests import ChangeMonitor, OnCall, Place, Request, StopMonitor
+from callbridge.commands.turns import Turns
 from callbridge.commands.watch import Sleep, Watch
 from callbridge.commands.work import Later, Settings, Work
 from callbridge.mirror import EVERY_TENANT, Mirror
 from callbridge.records import Record
+from callbridge.sharing.claims import Claims
 
 T = TypeVar("T")
 
@@ -30,9 +33,6 @@ MAX_UNDER_WAY: Final = 1000
 
 MAX_FAILED: Final = 5_000
 """Phones that rang and did not answer of which is remembered why, the newest."""
-
-TURN_SECONDS: Final = 10.0
-"""Seconds that a command waits for the one before it on the same call."""
 
 log = structlog.get_logger("callbridge.commands")
 
@@ -57,6 +57,7 @@ class Desk:
         audit: Audit,
         clock: Callable[[], float],
         sleep: Sleep = asyncio.sleep,
+        claims: Claims | None = None,
     ) -> None:
         self.mirror = mirror
         self._consoles = consoles
@@ -65,7 +66,7 @@ class Desk:
         self._audit = audit
         self._clock = clock
         self._watch = Watch(mirror, sleep)
-        self._turns: dict[tuple[str, str], _Turn] = {}
+        self._turns = Turns(mirror, claims)
         self._under_way: Counter[str] = Counter()
         self._commands: set[asyncio.Task[Any]] = set()
         self._later: set[asyncio.Task[Any]] = set()
@@ -133,7 +134,8 @@ class Desk:
 
     async def _carry_out(self, asker: Asker, work: Work, record: Record, request: OnCall) -> str:
         fields = _described(asker, record, request)
-        async with self._audited(fields), self._counted(record.switch), self._turn(work, record, request):
+        turn = self._turns.of(work, record.call_id) if request.waits_its_turn else nullcontext()
+        async with self._audited(fields), self._counted(record.switch), turn:
             # Whoever came before may have changed everything.
             now = work.record(record.call_id)
             if now is None or asker.tenant not in (EVERY_TENANT, now.tenant):
@@ -214,40 +216,6 @@ class Desk:
         finally:
             self._under_way[switch] -= 1
 
-    @asynccontextmanager
-    async def _turn(self, work: Work, record: Record, request: Request) -> AsyncIterator[None]:
-        if not request.waits_its_turn:
-            yield
-            return
-        async with self._turn_of(work.switch, record.call_id):
-            now = work.record(record.call_id)
-            if now is None or now.call_id == record.call_id:
-                yield
-                return
-            # It has become part of another call, which may be somebody else's turn.
-            async with self._turn_of(work.switch, now.call_id):
-                yield
-
-    @asynccontextmanager
-    async def _turn_of(self, switch: str, call_id: str) -> AsyncIterator[None]:
-        key = (switch, call_id)
-        turn = self._turns.setdefault(key, _Turn())
-        turn.wanted += 1
-        try:
-            async with asyncio.timeout(TURN_SECONDS):
-                await turn.lock.acquire()
-        except TimeoutError:
-            raise Refused("TOO_MANY_REQUESTS", "another command is under way on this call; try again") from None
-        else:
-            try:
-                yield
-            finally:
-                turn.lock.release()
-        finally:
-            turn.wanted -= 1
-            if not turn.wanted:
-                del self._turns[key]
-
     async def _see_through(self, command: Coroutine[Any, Any, T]) -> T:
         return await asyncio.shield(_task(command, self._commands))
 
@@ -260,14 +228,6 @@ def _task(command: Coroutine[Any, Any, T], among: set[asyncio.Task[Any]]) -> "as
     among.add(task)
     task.add_done_callback(among.discard)
     return task
-
-
-class _Turn:
-    """Who may change a call now, and how many want to."""
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.wanted = 0
 
 
 async def _quietly(command: Awaitable[None]) -> None:

@@ -23,6 +23,7 @@ from callbridge.http.switches import Switches
 from callbridge.http.trust import AGE_HEADER
 from callbridge.http.waits import Sleep, Waits
 from callbridge.mirror import Mirror
+from callbridge.sharing.claims import Claims
 from callbridge.store import Store
 
 CORS_MAX_AGE: Final = 600
@@ -48,12 +49,13 @@ def make_app(
     clock: Callable[[], float],
     wall_clock: Callable[[], int] = microseconds_now,
     sleep: Sleep = asyncio.sleep,
+    claims: Claims | None = None,
 ) -> web.Application:
     """The whole API. `clock` is the one that the mirror's writers use, `wall_clock` gives microseconds since 1970."""
     authenticator = Authenticator(config.token)
     waits, streams = Waits(mirror, sleep), Streams(mirror, sleep)
     calls, switches = Calls(mirror, waits, clock, wall_clock), Switches(mirror, store, clock)
-    commands, monitors = Commands(desk, mirror, clock), Monitors(desk, mirror, clock)
+    commands, monitors = Commands(desk, mirror, clock, claims), Monitors(desk, mirror, clock)
 
     def route(method: str, path: str, scope: Scope, handler: Guarded) -> None:
         async def guarded(request: web.Request) -> web.StreamResponse:

@@ -15,6 +15,7 @@ from callbridge.http.calls import find_call
 from callbridge.http.failures import Answer, Failure, invalid_parameter
 from callbridge.http.idempotency import Idempotency
 from callbridge.mirror import Mirror
+from callbridge.sharing.claims import Claims
 
 STATUS: Final[dict[Code, int]] = {
     "INVALID_PARAMETER": 400,
@@ -45,11 +46,11 @@ _RETRY_AFTER: Final = {"TOO_MANY_REQUESTS": "1", "SWITCH_UNAVAILABLE": "2"}
 class Commands:
     """The handlers. `clock` is the one that the mirror's writers use."""
 
-    def __init__(self, desk: Desk, mirror: Mirror, clock: Callable[[], float]) -> None:
+    def __init__(self, desk: Desk, mirror: Mirror, clock: Callable[[], float], claims: Claims | None = None) -> None:
         self._desk = desk
         self._mirror = mirror
         self._clock = clock
-        self._idempotency = Idempotency(clock)
+        self._idempotency = Idempotency(clock, claims)
 
     async def command(self, request: web.Request, caller: Caller) -> web.Response:
         """POST /v1/call/{call_id}/COMMAND"""

@@ -7,6 +7,7 @@ the second connection there may be a Redis that was restarted and is empty.
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -34,6 +35,13 @@ async def connect(url: str, key: str) -> "Redis":
     if where.kind == "cluster":
         return await _holder(where, key)
     return _Client.from_url(url, **_options())
+
+
+async def close(client: "Redis | None") -> None:
+    """Let go of a client, whatever state it is in."""
+    if client is not None:
+        with suppress(RedisError, OSError):
+            await client.aclose()
 
 
 async def endable(work: Coroutine[Any, Any, None]) -> None:

@@ -23,7 +23,8 @@ from redis.exceptions import RedisError
 from callbridge.backoff import delays
 from callbridge.mirror import Mirror
 from callbridge.records import Ended, Record
-from callbridge.sharing.client import endable
+from callbridge.sharing.claims import Claims
+from callbridge.sharing.client import close, endable
 from callbridge.sharing.follower import Follower
 from callbridge.sharing.ledger import GapFound, Head, LeaseLost, Ledger, State
 from callbridge.sharing.noted import Batch, Noted
@@ -156,7 +157,7 @@ class Share:
             finally:
                 self._noting = False
                 self._noted.clear()
-                await _close(client)
+                await close(client)
             await self._sleep(next(waits))
 
     # While Redis is there.
@@ -312,7 +313,7 @@ class Share:
         with suppress(RedisError, OSError):
             client = await self._connect()
             await Ledger(client, self._prefix, self._switch, 0).release(self._lease)
-        await _close(client)
+        await close(client)
 
     @property
     def _run(self) -> str:
@@ -342,18 +343,20 @@ class Share:
 
 
 class SharedStore:
-    """Every switch in Redis."""
+    """Every switch in Redis, and what commands claim there."""
 
-    def __init__(self, shares: dict[str, Share]) -> None:
+    def __init__(self, shares: dict[str, Share], claims: Claims) -> None:
         self._shares = shares
+        self._claims = claims
 
     def __repr__(self) -> str:
         return f"<SharedStore {list(self._shares.values())}>"
 
     @property
     def status(self) -> StoreStatus:
-        """Up, if it is for every switch."""
-        return next((share.status for share in self._shares.values() if share.status.state != "up"), StoreStatus("up"))
+        """Up, if it is for every switch and for commands."""
+        parts: tuple[Share | Claims, ...] = (*self._shares.values(), self._claims)
+        return next((part.status for part in parts if part.status.state != "up"), StoreStatus("up"))
 
     def publish(self, switch: str, updated: Iterable[Record], gone: Iterable[str], ended: Iterable[Ended]) -> None:
         """Note changes of a switch."""
@@ -366,9 +369,3 @@ class SharedStore:
     async def run(self, switch: str) -> None:
         """Have the switch owned or followed."""
         await self._shares[switch].run()
-
-
-async def _close(client: "Redis | None") -> None:
-    if client is not None:
-        with suppress(RedisError, OSError):
-            await client.aclose()

@@ -17,6 +17,7 @@ from callbridge.commands.work import Settings
 from callbridge.esl.connection import Connection
 from callbridge.mirror import Mirror
 from callbridge.records import Ended, Leg, Monitor, Record
+from callbridge.sharing.claims import Claims
 from tests.esl.test_protocol import ACCEPTED, GREETING, output, reply
 from tests.http.samples import record
 from tests.service import PASSWORD, Clock, until
@@ -315,9 +316,13 @@ class Bench:
         self.console = Console("pbx")
         self.audit = Audit(audit)
         self.directory = Directory({TENANT: ["0[0-9]{8,10}", "2000"]})
-        settings = Settings(30, 10, recording, {"context.example": "from-context"})
-        consoles = {"pbx": self.console}
-        self.desk = Desk(self.mirror, consoles, self.directory, settings, self.audit, self.clock, self.clock.sleep)
+        self.settings = Settings(30, 10, recording, {"context.example": "from-context"})
+        self.desk = self.make_desk(None)
+
+    def make_desk(self, claims: Claims | None) -> Desk:
+        """A desk before the switch; with claims, that of one daemon of several."""
+        chosen = (self.directory, self.settings, self.audit)
+        return Desk(self.mirror, {"pbx": self.console}, *chosen, self.clock, self.clock.sleep, claims)
 
     async def connect(self) -> None:
         """As a reflector does that has found the switch."""

@@ -9,6 +9,7 @@ import pytest
 from callbridge.commands import console as console_module
 from callbridge.commands import desk as desk_module
 from callbridge.commands import requests as r
+from callbridge.commands import turns as turns_module
 from callbridge.http.bodies import SIDES
 from callbridge.records import Ended
 from tests.commands.kit import (
@@ -310,7 +311,7 @@ async def test_a_call_that_became_part_of_another_takes_its_turn_there(tmp_path:
         b.calls.join(CALL, "older")
         b.calls.drop(CALL)
         await refused(wait_for(first))
-        await until(lambda: b.desk._turns["pbx", "older"].wanted == 2)
+        await until(lambda: b.desk._turns._turns["pbx", "older"].wanted == 2)
         assert not b.switch.told("uuid_send_dtmf"), "the call that it is part of now is being parked"
         b.calls.change_leg("older", state="CS_PARK")
         assert await wait_for(elsewhere) == "older"
@@ -331,7 +332,7 @@ async def test_commands_on_different_calls_do_not_wait_for_each_other(tmp_path: 
 async def test_who_waits_too_long_for_a_turn_is_told_to_come_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(desk_module, "TURN_SECONDS", 0.02)
+    monkeypatch.setattr(turns_module, "TURN_SECONDS", 0.02)
     async with bench(tmp_path) as b:
         b.calls.arrives = False
         first = asyncio.ensure_future(carry_out(b, TRANSFER))
@@ -341,7 +342,7 @@ async def test_who_waits_too_long_for_a_turn_is_told_to_come_again(
         assert not b.switch.told("uuid_audio")
         b.calls.drop(CALL)
         await refused(wait_for(first))
-        assert b.desk._turns == {}
+        assert b.desk._turns._turns == {}
 
 
 async def test_too_many_commands_at_once_are_told_to_come_again(

@@ -17,6 +17,7 @@ from callbridge.config import Config, Http, Scope, Switch, Token
 from callbridge.daemon import make_desk
 from callbridge.http.app import make_app
 from callbridge.mirror import Mirror
+from callbridge.sharing.claims import Claims
 from callbridge.store import MemoryStore, Store
 from tests.http.samples import SAMPLE
 from tests.http.streaming import Reader
@@ -187,6 +188,7 @@ async def serving(
     store: Store | None = None,
     desk: Desk | None = None,
     clock: Clock | None = None,
+    claims: Claims | None = None,
     prepare: Callable[[web.Application], object] | None = None,
 ) -> AsyncIterator[Api]:
     """The API on a port of its own. `prepare` may add to the application before it starts."""
@@ -195,7 +197,7 @@ async def serving(
     )
     clock = clock or Clock(NOW)
     desk = desk or make_desk(config, mirror, {}, clock)
-    app = make_app(config, mirror, store or MemoryStore(), desk, clock, lambda: api.wall_us, clock.sleep)
+    app = make_app(config, mirror, store or MemoryStore(), desk, clock, lambda: api.wall_us, clock.sleep, claims)
     if prepare is not None:
         prepare(app)
     server = TestServer(app)

@@ -96,7 +96,7 @@ class Running(Service):
             return not (desk._commands or desk._later or desk._watch._waiting)
 
         await eventually(no_tasks, 15)
-        assert not self.daemon.desk._turns
+        assert not self.daemon.desk._turns._turns
         assert not any(self.daemon.desk._under_way.values())
 
 

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from callbridge.sharing.share import LEASE
 from tests.daemonkit import SECRET, Pbx
 from tests.redis_server import RedisServer, needs_redis
-from tests.service import TOKEN
+from tests.service import TOKEN, until
 from tests.storekit import CHANGES, HEAD, KEY, OWNER
 from tests.test_cli_program import Program, program
 
@@ -24,6 +24,9 @@ pytestmark = needs_redis
 TAKES_OVER_WITHIN = 15.0
 STOPS_WITHIN = 2.0
 """Seconds: what is promised."""
+
+TENANT = "test.tel4vn.com"
+OF_TENANT = "a token of a tenant"
 
 
 class Running:
@@ -49,6 +52,13 @@ class Running:
         async with self._client.post(f"{self.url}{path}", json=body) as response:
             return await response.json()
 
+    async def place(self, key: str) -> tuple[int, Any]:
+        """Click to call, under a key. Gives the status and the body."""
+        headers = {"Authorization": f"Bearer {OF_TENANT}", "Idempotency-Key": key}
+        body = {"ext": "101", "destination": "102"}
+        async with self._client.post(f"{self.url}/v1/call", json=body, headers=headers) as response:
+            return response.status, await response.json()
+
     async def serves(self, calls: set[str], seconds: float = 30.0) -> None:
         """Wait until exactly these calls are listed, and the list is said to be complete."""
         async with asyncio.timeout(seconds):
@@ -69,7 +79,15 @@ class Site:
 http = {{ listen = "127.0.0.1:0" }}
 store = {{ url = "{redis.url}" }}
 switch = [{{ name = "pbx", address = "127.0.0.1:{port}", password = "{SECRET}" }}]
-token = [{{ name = "all", sha256 = "{sha256(TOKEN.encode()).hexdigest()}", scopes = ["read", "control"] }}]
+[[token]]
+name = "all"
+sha256 = "{sha256(TOKEN.encode()).hexdigest()}"
+scopes = ["read", "control"]
+[[token]]
+name = "tenant"
+sha256 = "{sha256(OF_TENANT.encode()).hexdigest()}"
+scopes = ["control"]
+tenant = "{TENANT}"
 """)
 
     async def start(self, role: str = "all") -> Running:
@@ -167,6 +185,35 @@ async def test_one_that_was_paused_past_its_lease_never_writes_as_the_owner_agai
         written: Any = await here.redis.xrange(CHANGES, min=since)
         assert head[b"run"] not in {fields[b"run"] for _, fields in written}
         await here.owner(second)
+
+
+async def test_a_request_that_is_repeated_at_another_daemon_is_carried_out_once(tmp_path: Path) -> None:
+    pbx = Pbx(1)
+    async with site(tmp_path, pbx) as here:
+        daemons = await here.pair(pbx)
+        asking = [asyncio.ensure_future(daemon.place("k")) for daemon in daemons * 3]
+        async with asyncio.timeout(30):
+            while not all(request.done() for request in asking):
+                await asyncio.sleep(0)
+                pbx.pass_time(0.05)
+        (answer,) = {(status, body["call_id"]) for status, body in [await request for request in asking]}
+        assert answer[0] == 200
+        assert pbx.originated == 1
+
+
+async def test_a_request_whose_daemon_was_killed_is_not_carried_out_by_another(tmp_path: Path) -> None:
+    pbx = Pbx(1)
+    async with site(tmp_path, pbx) as here:
+        # Time stands still there, so no phone ever rings.
+        one, two = await here.pair(pbx)
+        first = asyncio.ensure_future(one.place("k"))
+        await until(lambda: pbx.originated == 1, 30.0)
+        one.send(signal.SIGKILL)
+        with pytest.raises(aiohttp.ClientError):
+            await first
+        status, body = await two.place("k")
+        assert (status, body["error"]) == (504, "OUTCOME_UNKNOWN")
+        assert pbx.originated == 1
 
 
 async def test_a_writer_serves_no_api_and_a_reader_serves_what_it_writes(tmp_path: Path) -> None:
