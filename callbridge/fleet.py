@@ -102,6 +102,8 @@ class Fleet:
             self._shares[name] = self._share(name)
 
     async def _remove(self, name: str) -> None:
+        if self._shares is not None:
+            self._shares[name].remove()
         await _stopped(self._following.pop(name), self._keeping.pop(name))
         del self._switches[name], self.consoles[name], self.reflectors[name]
         self.mirror.remove(name, self._clock())

@@ -1,6 +1,7 @@
 """SIGHUP: the configuration is read again, and nobody is disconnected who need not be."""
 
 import asyncio
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ import pytest
 from callbridge.simulator.server import EventSocket
 from tests.daemonkit import SECRET, Pbx
 from tests.http.streaming import Reader
+from tests.redis_server import running as running_redis
 from tests.service import TOKEN
 from tests.test_cli_program import PATIENCE, Program, program
 
@@ -135,6 +137,34 @@ async def test_tokens_and_switches_come_and_go_and_connections_stay(tmp_path: Pa
             await service.lists(first.pbx.calls, OTHER)
             assert first.connections == 2
             assert _connections(service.client) == kept
+
+
+@pytest.mark.redis
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="there is no redis-server on the PATH")
+async def test_a_switch_that_is_removed_leaves_redis_and_one_that_stays_does_not(tmp_path: Path) -> None:
+    async with (
+        listening(Pbx(3)) as first,
+        listening(Pbx(2, seed=2)) as second,
+        running_redis(tmp_path) as redis,
+        redis.client() as client,
+    ):
+        more = f'[store]\nurl = "{redis.url}"\n'
+
+        async def keys() -> set[Any]:
+            return {name for name in await client.keys("*") if b"{pbx" in name}
+
+        async with serving(tmp_path, written(first.port, second.port, more=more)) as service:
+            await service.lists(first.pbx.calls | second.pbx.calls)
+            async with asyncio.timeout(PATIENCE):
+                while await client.hlen("callbridge:{pbx1}:calls") != 2:
+                    pass
+            await service.reload(written(first.port, more=more))
+            await service.lists(first.pbx.calls)
+            left = {name for name in await keys() if b"{pbx1}" in name}
+            assert left == {b"callbridge:{pbx1}:changes"}
+            assert await client.pttl("callbridge:{pbx1}:changes") > 0
+        # A stop takes nothing away.
+        assert await client.hlen("callbridge:{pbx0}:calls") == 3
 
 
 def _connections(client: aiohttp.ClientSession) -> list[Any]:

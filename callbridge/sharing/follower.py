@@ -1,7 +1,8 @@
 """A switch that another daemon follows: what that one writes, as readers of this one see it.
 
 Pure: `now` is seconds of the clock of the mirror's writers. What is doubted is said to be stale: while the writer says
-nothing for longer than its lease lasts (it writes every few seconds, if only that it is there), or Redis is away.
+nothing for longer than its lease lasts (it writes every few seconds, if only that it is there), or Redis is away. Where
+the writer has removed the switch and nobody else follows it by then, its calls are gone.
 """
 
 from typing import Final, Literal, get_args
@@ -29,6 +30,8 @@ class Follower:
         self._heard = 0.0
         """When whoever writes last did."""
         self._whole = False
+        self._removed = False
+        """Whether whoever wrote last has removed the switch."""
         self.core_uuid = ""
         """The run of the switch that the calls are of; "" before any are known."""
 
@@ -51,6 +54,7 @@ class Follower:
         if snapshot.state is None:
             self.doubt(NOBODY, now)
             return
+        self._removed = False
         if not snapshot.whole:
             # What is known is nearer to the truth than what is half written.
             self.doubt(REWRITTEN, now)
@@ -61,6 +65,8 @@ class Follower:
 
     def take(self, entry: Entry, now: float) -> bool:
         """Take over an entry of the stream. False: something before it is missing, so everything is to be read."""
+        if entry.removed:
+            self._removed, self._heard = True, now
         if entry.released:
             return True
         self._heard = now
@@ -75,8 +81,12 @@ class Follower:
 
     def check(self, now: float) -> None:
         """Doubt the calls if nothing has been heard for too long."""
-        if now - self._heard > self._lease:
-            self.doubt(NOBODY, now)
+        if now - self._heard <= self._lease:
+            return
+        if self._removed and self.core_uuid:
+            self.core_uuid, self._status.seen = "", None
+            self._mirror.replace(self._switch, (), self._status.run, self._status.seq + 1, now)
+        self.doubt(NOBODY, now)
 
     def doubt(self, reason: str, now: float) -> None:
         """The calls are as they were last known, and why."""

@@ -35,10 +35,11 @@ token = string.format('%.0f', token)
 held = token .. ' ' .. ARGV[2]
 redis.call('SET', KEYS[1], held, 'PX', ARGV[3])
 redis.call('HSET', KEYS[2], 'token', token)
+redis.call('PERSIST', KEYS[3])
 return held
 """
-"""KEYS owner, head; ARGV the lease that is held so far, the daemon, milliseconds. Gives the lease, or nothing if it is
-another's. The token is the time, so that it grows even if Redis has lost the last one."""
+"""KEYS owner, head, changes; ARGV the lease that is held so far, the daemon, milliseconds. Gives the lease, or nothing
+if it is another's. The token is the time, so that it grows even if Redis has lost the last one."""
 
 _WRITE: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
@@ -86,6 +87,19 @@ return 1
 """
 """KEYS owner, changes; ARGV the lease, the length of the stream. Those who follow wake up at once."""
 
+_REMOVE: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('XADD', KEYS[4], 'MAXLEN', '1', '*', 'released', '1', 'removed', '1')
+redis.call('PEXPIRE', KEYS[4], ARGV[2])
+redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3])
+return 1
+"""
+"""KEYS owner, head, calls, changes; ARGV the lease, milliseconds for which those who follow can find out."""
+
+
+REMEMBERED_MS: Final = 60_000
+"""How long it is told that a switch was removed."""
+
 
 class LeaseLost(Exception):
     """Another daemon may write by now, so nothing was written."""
@@ -127,11 +141,12 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One entry of the stream. `released`: who wrote gives up the lease, and that is all it says. `reset`: the whole
-    hash is to be read again."""
+    """One entry of the stream. `released`: who wrote gives up the lease, and that is all it says, but for `removed`: it
+    has taken out of Redis what it had written. `reset`: the whole hash is to be read again."""
 
     id: str
     released: bool
+    removed: bool
     reset: bool
     run: str
     writes: int
@@ -174,10 +189,11 @@ class Ledger:
         self._claim = client.register_script(_CLAIM)
         self._write = client.register_script(_WRITE)
         self._release = client.register_script(_RELEASE)
+        self._remove = client.register_script(_REMOVE)
 
     async def claim(self, lease: str, daemon: str) -> str | None:
         """Get the lease, or hold on to the one that is held; None while it is another's."""
-        held = await self._claim([self._owner, self._head], [lease, daemon, self._lease_ms])
+        held = await self._claim([self._owner, self._head, self._changes], [lease, daemon, self._lease_ms])
         return None if held is None else _text(held)
 
     async def is_free(self) -> bool:
@@ -187,6 +203,10 @@ class Ledger:
     async def release(self, lease: str) -> None:
         """Give the lease up, if it is still held."""
         await self._release([self._owner, self._changes], [lease, STREAM_LENGTH])
+
+    async def remove(self, lease: str) -> None:
+        """Take everything of the switch out of Redis, and give the lease up, if it is still held."""
+        await self._remove([self._owner, self._head, self._calls, self._changes], [lease, REMEMBERED_MS])
 
     async def write(self, lease: str, head: Head, batch: Batch) -> None:
         """Write changes, all or none, and hold on to the lease. Raises LeaseLost or GapFound."""
@@ -272,10 +292,11 @@ def _snapshot(head: Mapping[str, str], values: Iterable[bytes], now: float) -> S
 def _entry(entry_id: Any, fields: Mapping[Any, Any]) -> Entry:
     said = _texts(fields)
     if "released" in said:
-        return Entry(_text(entry_id), True, False, "", 0, 0, None, [], [], [])
+        return Entry(_text(entry_id), True, "removed" in said, False, "", 0, 0, None, [], [], [])
     try:
         return Entry(
             _text(entry_id),
+            False,
             False,
             said["reset"] == "1",
             said["run"],

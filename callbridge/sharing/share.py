@@ -114,6 +114,7 @@ class Share:
         self._heard: float | None = None
         """When Redis last answered."""
         self._noting = False
+        self._removed = False
         self._noted = Noted()
         self._work = asyncio.Event()
         self._log = log.bind(switch=switch)
@@ -132,6 +133,11 @@ class Share:
         """What is said of the switch is to be written."""
         if self._noting:
             self._work.set()
+
+    def remove(self) -> None:
+        """The switch is none of this daemon's any more: when `run` ends, what is in Redis of it goes as well, unless
+        another daemon is the owner."""
+        self._removed = True
 
     async def run(self) -> None:
         """Own the switch or follow its owner, and begin again after every failure. Gives up the lease at the end."""
@@ -312,7 +318,8 @@ class Share:
         client = None
         with suppress(RedisError, OSError):
             client = await self._connect()
-            await Ledger(client, self._prefix, self._switch, 0).release(self._lease)
+            ledger = Ledger(client, self._prefix, self._switch, 0)
+            await (ledger.remove(self._lease) if self._removed else ledger.release(self._lease))
         await close(client)
 
     @property

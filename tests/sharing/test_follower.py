@@ -40,7 +40,7 @@ def snapshot(*records: Record, **changes: Any) -> Snapshot:
 
 
 def entry(writes: int, seq: int, *updated: Record, **changes: Any) -> Entry:
-    plain = Entry(f"{writes}-1", False, False, "7", writes, seq, LIVE, list(updated), [], [])
+    plain = Entry(f"{writes}-1", False, False, False, "7", writes, seq, LIVE, list(updated), [], [])
     return msgspec.structs.replace(plain, **changes)
 
 
@@ -152,10 +152,49 @@ def test_where_nobody_has_written_yet_nothing_is_known() -> None:
 def test_a_lease_that_is_given_up_changes_nothing_by_itself() -> None:
     reader = Reader()
     reader.follower.load(snapshot(make("a")), 100.0)
-    assert reader.follower.take(Entry("9-0", True, False, "", 0, 0, None, [], [], []), 101.0)
+    assert reader.follower.take(Entry("9-0", True, False, False, "", 0, 0, None, [], [], []), 101.0)
     assert reader.status.state == "live"
     assert reader.follower.take(entry(4, 41, make("b")), 102.0)
     assert set(reader.calls) == {"a", "b"}
+
+
+REMOVED = Entry("9-0", True, True, False, "", 0, 0, None, [], [], [])
+LOST = Snapshot("", 0, 0, False, 0.0, "0-0", "", None, [])
+
+
+@pytest.mark.parametrize("connected_anew", [False, True])
+def test_calls_of_a_switch_that_was_removed_are_gone_when_nobody_follows_it_by_then(connected_anew: bool) -> None:
+    reader = Reader()
+    reader.follower.load(snapshot(make("a")), 100.0)
+    assert reader.follower.take(REMOVED, 105.0)
+    if connected_anew:
+        reader.follower.load(LOST, 105.0)
+    reader.follower.check(115.0)
+    assert set(reader.calls) == {"a"}
+    reader.follower.check(115.1)
+    reader.follower.check(130.0)
+    assert (reader.calls, reader.status.state, reader.status.error) == ({}, "down", NOBODY)
+    assert (reader.status.seen, reader.status.seq) == (None, 41)
+    assert reader.mirror.find_ended("a", None, 130.0) is None
+    reader.follower.load(snapshot(make("a"), run="8"), 131.0)
+    assert (set(reader.calls), reader.status.state) == ({"a"}, "live")
+
+
+def test_calls_of_a_switch_that_another_daemon_goes_on_with_stay() -> None:
+    reader = Reader()
+    reader.follower.load(snapshot(make("a")), 100.0)
+    assert reader.follower.take(REMOVED, 105.0)
+    reader.follower.load(snapshot(make("a"), run="8"), 106.0)
+    reader.follower.check(130.0)
+    assert (set(reader.calls), reader.status.state) == ({"a"}, "stale")
+
+
+def test_calls_that_redis_has_lost_stay() -> None:
+    reader = Reader()
+    reader.follower.load(snapshot(make("a")), 100.0)
+    reader.follower.load(LOST, 105.0)
+    reader.follower.check(130.0)
+    assert (set(reader.calls), reader.status.state) == ({"a"}, "stale")
 
 
 def test_half_of_a_hash_says_already_which_run_of_the_switch_it_is_of() -> None:

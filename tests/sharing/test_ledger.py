@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 
 from callbridge.records import Ended
 from callbridge.sharing import ledger as ledger_module
-from callbridge.sharing.ledger import STREAM_LENGTH, GapFound, Garbled, Head, LeaseLost, Ledger, State
+from callbridge.sharing.ledger import REMEMBERED_MS, STREAM_LENGTH, GapFound, Garbled, Head, LeaseLost, Ledger, State
 from callbridge.sharing.noted import Batch
 from tests.redis_server import RedisServer, needs_redis
 from tests.storekit import CHANGES, HEAD, KEY, OWNER, PREFIX, SAMPLE, make, plain, read
@@ -182,6 +182,26 @@ async def test_a_lease_that_is_given_up_is_free_at_once_and_everyone_is_woken(cl
     assert await ledger.is_free()
     (entry,) = await ledger.changes("0-0", 1)
     assert entry.released
+
+
+async def test_a_switch_that_is_removed_leaves_nothing_but_word_of_that_for_a_minute(client: "Redis") -> None:
+    ledger = open_ledger(client)
+    lease = await claimed(ledger)
+    await ledger.write(lease, head(None, lease), Batch(1, [make("a")], [], []))
+    last = (await ledger.snapshot()).entry
+    await client.set(OWNER, "another")
+    before = [await client.dump(name) for name in (KEY, HEAD, CHANGES)]
+    await ledger.remove(lease)
+    assert [await client.dump(name) for name in (KEY, HEAD, CHANGES)] == before
+    await client.set(OWNER, lease)
+    await ledger.remove(lease)
+    assert await client.keys("*") == [CHANGES.encode()]
+    assert 0 < await client.pttl(CHANGES) <= REMEMBERED_MS
+    (entry,) = await ledger.changes(last, 1)
+    assert (entry.released, entry.removed) == (True, True)
+    # Whoever follows the switch all the same begins anew.
+    await claimed(ledger)
+    assert await client.pttl(CHANGES) == -1
 
 
 async def test_what_others_have_put_there_is_no_call_and_can_be_named(client: "Redis") -> None:

@@ -205,6 +205,42 @@ async def test_when_the_owner_stops_another_takes_over_at_once(server: RedisServ
 
 
 @pytest.mark.usefixtures("short")
+async def test_when_the_owner_removes_the_switch_another_takes_over_with_the_same_calls(
+    server: RedisServer, client: "Redis"
+) -> None:
+    async with sharing(server.url, name="one") as one:
+        await one.owns()
+        one.change(*[make(call) for call in "abc"])
+        async with sharing(server.url, name="two") as two, sharing(server.url, name="three", writes=False) as three:
+            for other in (two, three):
+                await other.follows(one)
+            gone: list[str] = []
+            for other in (two, three):
+                other.mirror.subscribe(lambda _, updated, left, ended: gone.extend(left))
+            one.share.remove()
+            await one.stop()
+            await two.owns()
+            await three.follows(two)
+            assert set(three.calls) == set("abc")
+            assert not gone
+            await two.holds(client)
+            two.share.remove()
+            await two.stop()
+            assert await client.keys("*") == [CHANGES.encode()]
+
+
+async def test_a_follower_that_removes_the_switch_takes_nothing_away(server: RedisServer, client: "Redis") -> None:
+    async with sharing(server.url, name="one") as one:
+        await one.owns()
+        one.change(make("a"))
+        async with sharing(server.url, name="two") as two:
+            await two.follows(one)
+            two.share.remove()
+        await one.holds(client)
+        one.change(make("b"))
+        await one.holds(client)
+
+
 async def test_when_the_owner_dies_another_takes_over_after_its_lease(server: RedisServer, client: "Redis") -> None:
     async with sharing(server.url) as one, sharing(server.url, "two") as two:
         first, second = (one, two) if await _owner(one, two) is one else (two, one)
