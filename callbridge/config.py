@@ -294,10 +294,13 @@ def _check_listen(config: Config, source: _Source) -> None:
 
 def _check_store(config: Config, source: _Source) -> None:
     try:
-        kind = parse(config.store.url).kind
+        where = parse(config.store.url)
     except ValueError as error:
         raise source.error("store.url", str(error)) from None
-    if kind == "memory" and config.store.role != "all":
+    for path in where.tls.files if where.tls is not None else ():
+        if not Path(path).is_file():
+            raise source.error("store.url", f"there is no file {path}")
+    if where.kind == "memory" and config.store.role != "all":
         raise source.error("store.role", f"a {config.store.role} needs the Redis that it shares with the others")
 
 

@@ -77,6 +77,7 @@ WRONG_VALUES = [
     ("store.prefix", SWITCH + "[store]\nprefix = ''  #!"),
     ("store.url", SWITCH + "[store]\nurl = 'redis+sentinel://127.0.0.1:26379'  #!"),
     ("store.url", SWITCH + "[store]\nurl = 'redis+cluster://127.0.0.1:7000/1'  #!"),
+    ("store.url", SWITCH + "[store]\nurl = 'rediss://127.0.0.1?ca=/nowhere/ca.pem'  #!"),
     ("store.role", SWITCH + "[store]\nurl = 'redis://127.0.0.1'\nrole = 'owner'  #!"),
     ("store.role", SWITCH + "[store]\nrole = 'reader'  #!"),
     ("log.level", SWITCH + "[log]\nlevel = 'INFO'  #!"),

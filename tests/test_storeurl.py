@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from callbridge.storeurl import StoreUrl, parse
+from callbridge.storeurl import StoreUrl, Tls, parse
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,20 @@ from callbridge.storeurl import StoreUrl, parse
     [
         ("memory://", StoreUrl("memory")),
         ("redis://127.0.0.1:6379/0", StoreUrl("single")),
-        ("rediss://user:secret@redis.example", StoreUrl("single")),
+        ("rediss://user:secret@redis.example", StoreUrl("single", tls=Tls())),
+        ("rediss://redis.example/1?ca=/etc/ca%20.pem", StoreUrl("single", tls=Tls("/etc/ca .pem"))),
+        (
+            "rediss+cluster://one?ca=/ca&cert=/cert&key=/key",
+            StoreUrl("cluster", (("one", 6379),), tls=Tls("/ca", "/cert", "/key")),
+        ),
+        (
+            "redis+sentinel://one/mymaster?sentinel_password=secret+%26",
+            StoreUrl("sentinel", (("one", 26379),), "mymaster", sentinel_password="secret+&"),
+        ),
+        (
+            "rediss+sentinel://:a@one/mymaster/1?ca=/ca&sentinel_username=u&sentinel_password=secret",
+            StoreUrl("sentinel", (("one", 26379),), "mymaster", 1, None, "a", Tls("/ca"), "u", "secret"),
+        ),
         ("unix:///run/redis/redis.sock", StoreUrl("single")),
         (
             "redis+sentinel://one:26380,two.example,[::1]:26381/my-master_1.a",
@@ -48,6 +61,14 @@ def test_a_url_is_read(url: str, says: StoreUrl) -> None:
         ("redis+cluster://:secret@one:7000/1", "a cluster has no databases"),
         ("redis+cluster://:secret@one two:7000", "'one two:7000' is no HOST:PORT"),
         ("redis+cluster://:secret@one?ssl=true", "takes no options"),
+        ("redis+sentinel://:secret@one/mymaster?ca=/ca", "takes only these options"),
+        ("redis+sentinel://:sec?ret@one/mymaster", "takes only these options"),
+        ("redis+sentinel://one/mymaster?sentinel_password=secret&sentinel_password=secret", "each once"),
+        ("redis+sentinel://one/mymaster?sentinel_password=", "takes only these options"),
+        ("redis://:secret@one/0?ca=/ca", "after the host comes only the number"),
+        ("rediss://:secret@one/0?password=secret", "takes only these options, each once: ca, cert, key"),
+        ("rediss://:secret@one/0?ca=ca.pem", "absolute paths"),
+        ("rediss+cluster://:secret@one?key=/key", "needs the certificate that it is of"),
         ("redis+clusters://:secret@one", "'redis+clusters' is no store"),
         ("Redis+cluster://:secret@one", "'redis+cluster' is no store"),
     ],

@@ -12,12 +12,11 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MovedError, RedisError
 
-from callbridge.storeurl import StoreUrl, parse
+from callbridge.storeurl import StoreUrl, Tls, parse
 
 ANSWER_TIMEOUT: Final = 5.0
 """Seconds that Redis may take for a connection or an answer."""
@@ -34,7 +33,7 @@ async def connect(url: str, key: str) -> "Redis":
         return _client(where, *await _master(where))
     if where.kind == "cluster":
         return await _holder(where, key)
-    return _Client.from_url(url, **_options())
+    return _Client.from_url(url.partition("?")[0] if where.tls else url, **_options(where.tls))
 
 
 async def close(client: "Redis | None") -> None:
@@ -62,10 +61,10 @@ async def endable(work: Coroutine[Any, Any, None]) -> None:
         raise failure
 
 
-def _options() -> dict[str, Any]:
+def _options(tls: Tls | None) -> dict[str, Any]:
     # The protocol that every Redis knows; one that wants a password answers the newer one's HELLO with a riddle instead
     # of "Authentication required".
-    return {
+    options = {
         "single_connection_client": True,
         "protocol": 2,
         "socket_timeout": ANSWER_TIMEOUT,
@@ -73,6 +72,11 @@ def _options() -> dict[str, Any]:
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 0,
     }
+    if tls is not None:
+        files = {"ssl_ca_certs": tls.ca, "ssl_certfile": tls.cert, "ssl_keyfile": tls.key}
+        # Before redis-py 6 it was not checked whose certificate it is.
+        options |= {"ssl_check_hostname": True, **{name: path for name, path in files.items() if path}}
+    return options
 
 
 class _Client(Redis):
@@ -86,24 +90,30 @@ class _Client(Redis):
             raise RedisConnectionError(f"the connection was lost ({error})") from None
 
 
-def _client(where: StoreUrl, host: str, port: int) -> "Redis":
-    return _Client(
-        host=host, port=port, db=where.database, username=where.username, password=where.password, **_options()
-    )
+def _client(where: StoreUrl, host: str, port: int) -> "_Client":
+    login: dict[str, Any] = {"db": where.database, "username": where.username, "password": where.password}
+    return _Client(host=host, port=port, ssl=where.tls is not None, **login, **_options(where.tls))
 
 
 async def _master(where: StoreUrl) -> tuple[str, int]:
-    """Whom the sentinels call the master."""
-    sentinel = Sentinel(where.nodes, sentinel_kwargs=_options())  # type: ignore[no-untyped-call]
-    try:
-        host, port = await sentinel.discover_master(where.master)
-    except MasterNotFoundError:
-        # Without its words, which are of every client object.
-        raise RedisConnectionError(f"no sentinel can be reached that knows a master {where.master!r}") from None
-    finally:
-        for client in sentinel.sentinels:
-            await client.aclose()
-    return str(host), int(port)
+    """Whom the sentinels call the master: the first that knows one is believed (redis.io/docs, "Guidelines for Redis
+    clients with support for Redis Sentinel")."""
+    login: dict[str, Any] = {"username": where.sentinel_username, "password": where.sentinel_password}
+    reasons = []
+    for host, port in where.nodes:
+        client = _Client(host=host, port=port, ssl=where.tls is not None, **login, **_options(where.tls))
+        try:
+            found: Any = await client.sentinel_get_master_addr_by_name(where.master)
+        except (RedisError, OSError) as error:
+            reasons.append(f"{error}" or type(error).__name__)
+        else:
+            if found is not None:
+                return found[0].decode(), int(found[1])
+            reasons.append(f"{host}:{port} knows none")
+        finally:
+            await close(client)
+    words = f"no sentinel can be reached that knows a master {where.master!r}"
+    raise RedisConnectionError(f"{words}: {'; '.join(reasons)}")
 
 
 async def _holder(where: StoreUrl, key: str) -> "Redis":
