@@ -11,8 +11,8 @@ from callbridge.config import StoreConfig, Switch
 from callbridge.mirror import Mirror
 from callbridge.reflector import Reflector
 from callbridge.sharing.claims import Claims, slot
-from callbridge.sharing.client import connect
 from callbridge.sharing.ledger import keys
+from callbridge.sharing.masters import Masters
 from callbridge.sharing.share import Share, SharedStore
 from callbridge.store import MemoryStore, Store
 
@@ -35,12 +35,13 @@ class Fleet:
         self.store: Store
         self.claims: Claims | None = None
         """What commands claim among all daemons, if there is a Redis for it."""
+        self._masters = Masters(store.url)
         self._shares: dict[str, Share] | None = None
         if store.url.startswith("memory:"):
             self.store = MemoryStore()
         else:
             self._shares = {}
-            self.claims = Claims(store.prefix, lambda: connect(store.url, slot(store.prefix)))
+            self.claims = Claims(store.prefix, lambda: self._masters.connect(slot(store.prefix)))
             self.store = SharedStore(self._shares, self.claims)
         self._store_config = store
         self._clock = clock
@@ -48,7 +49,8 @@ class Fleet:
         self._tasks: asyncio.TaskGroup | None = None
         self._following: dict[str, asyncio.Task[None]] = {}
         self._keeping: dict[str, asyncio.Task[None]] = {}
-        self._claiming: asyncio.Task[None] | None = None
+        self._for_all: list[asyncio.Task[None]] = []
+        """What is there once, not for each switch."""
         for switch in switches:
             self._add(switch)
 
@@ -59,16 +61,14 @@ class Fleet:
         """Have every switch followed, and what is known of it kept in the store, by tasks of that group."""
         self._tasks = tasks
         if self.claims is not None:
-            self._claiming = tasks.create_task(self.claims.run())
+            self._for_all = [tasks.create_task(work) for work in (self.claims.run(), self._masters.run())]
         for name in self._switches:
             self._start(name)
 
     def end(self) -> None:
         """Have no switch followed any more."""
-        for task in (*self._following.values(), *self._keeping.values()):
+        for task in (*self._following.values(), *self._keeping.values(), *self._for_all):
             task.cancel()
-        if self._claiming is not None:
-            self._claiming.cancel()
 
     async def follow(self, switches: Iterable[Switch]) -> Changed:
         """Follow exactly these from now on. Only what is said of a switch anew makes it connected anew; one that is no
@@ -126,7 +126,7 @@ class Fleet:
             name,
             store.prefix,
             f"{socket.gethostname()}:{os.getpid()}",
-            lambda: connect(store.url, owner_key),
+            lambda: self._masters.connect(owner_key),
             self.mirror,
             self.reflectors[name],
             self._clock,

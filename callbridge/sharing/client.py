@@ -8,7 +8,7 @@ the second connection there may be a Redis that was restarted and is empty.
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -25,15 +25,16 @@ CANCEL_AGAIN: Final = 0.05
 """Seconds that a task has to end before it is cancelled again."""
 
 
-async def connect(url: str, key: str) -> "Redis":
+async def connect(url: str, key: str) -> "Client":
     """A client of the server that has `key`. Raises RedisError or OSError where it cannot be found; whether a single
     Redis is there, only the first command tells."""
     where = parse(url)
     if where.kind == "sentinel":
-        return _client(where, *await _master(where))
+        return _client(where, *await find_master(where))
     if where.kind == "cluster":
         return await _holder(where, key)
-    return _Client.from_url(url.partition("?")[0] if where.tls else url, **_options(where.tls))
+    # A class method gives what it is called on, which its type does not say.
+    return cast(Client, Client.from_url(url.partition("?")[0] if where.tls else url, **_options(where.tls)))
 
 
 async def close(client: "Redis | None") -> None:
@@ -79,29 +80,38 @@ def _options(tls: Tls | None) -> dict[str, Any]:
     return options
 
 
-class _Client(Redis):
+class Client(Redis):
     """Tells of every connection that is lost by a RedisError. Where Redis has reset it, uvloop ends the transport at
     once and raises RuntimeError from the next write, and redis-py lets that through."""
 
+    _superseded = False
+
+    def expect(self, master: tuple[str, int]) -> None:
+        """Fail from now on, unless this is the server that it is connected to."""
+        here = self.connection_pool.connection_kwargs
+        self._superseded = self._superseded or (here["host"], here["port"]) != master
+
     async def execute_command(self, *args: Any, **options: Any) -> Any:
+        if self._superseded:
+            raise RedisConnectionError("the sentinels name another master")
         try:
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             raise RedisConnectionError(f"the connection was lost ({error})") from None
 
 
-def _client(where: StoreUrl, host: str, port: int) -> "_Client":
+def _client(where: StoreUrl, host: str, port: int) -> "Client":
     login: dict[str, Any] = {"db": where.database, "username": where.username, "password": where.password}
-    return _Client(host=host, port=port, ssl=where.tls is not None, **login, **_options(where.tls))
+    return Client(host=host, port=port, ssl=where.tls is not None, **login, **_options(where.tls))
 
 
-async def _master(where: StoreUrl) -> tuple[str, int]:
+async def find_master(where: StoreUrl) -> tuple[str, int]:
     """Whom the sentinels call the master: the first that knows one is believed (redis.io/docs, "Guidelines for Redis
     clients with support for Redis Sentinel")."""
     login: dict[str, Any] = {"username": where.sentinel_username, "password": where.sentinel_password}
     reasons = []
     for host, port in where.nodes:
-        client = _Client(host=host, port=port, ssl=where.tls is not None, **login, **_options(where.tls))
+        client = Client(host=host, port=port, ssl=where.tls is not None, **login, **_options(where.tls))
         try:
             found: Any = await client.sentinel_get_master_addr_by_name(where.master)
         except (RedisError, OSError) as error:
@@ -116,7 +126,7 @@ async def _master(where: StoreUrl) -> tuple[str, int]:
     raise RedisConnectionError(f"{words}: {'; '.join(reasons)}")
 
 
-async def _holder(where: StoreUrl, key: str) -> "Redis":
+async def _holder(where: StoreUrl, key: str) -> "Client":
     """The node of a cluster that has the key's slot: the one that is asked, or whom it names."""
     failure: RedisError | OSError = RedisConnectionError("no node of the cluster can be reached")
     for node in where.nodes:

@@ -17,7 +17,8 @@ from callbridge.sharing import client as client_module
 from callbridge.sharing import share as share_module
 from callbridge.sharing.client import connect, endable
 from callbridge.sharing.ledger import keys
-from tests.redis_groups import clustered, watched
+from callbridge.sharing.masters import Masters
+from tests.redis_groups import PATIENCE, clustered, watched
 from tests.redis_server import RedisServer, free_port, needs_redis
 from tests.service import until
 from tests.storekit import Daemon, Naps, make, sharing
@@ -223,6 +224,36 @@ async def test_under_sentinel_the_master_is_used_and_after_a_failover_the_new_on
             await one.holds(client)
         await one.owns()
         await two.follows(one)
+
+
+async def test_a_master_that_was_failed_over_by_hand_is_left_before_it_is_a_replica(tmp_path: Path) -> None:
+    async with watched(tmp_path) as group:
+        masters = Masters(group.url, Naps())
+        looking = asyncio.create_task(masters.run())
+        old = await masters.connect("key")
+        await old.ping()
+        await group.fail_over()
+
+        async def use() -> None:
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    await old.ping()
+
+        with pytest.raises(RedisError, match="the sentinels name another master"):
+            await use()
+        new = await masters.connect("key")
+        assert new.connection_pool.connection_kwargs["port"] == group.replica.port
+        await group.sentinel.kill()
+        for _ in range(3):
+            await new.ping()
+        looking.cancel()
+        await asyncio.wait([looking])
+        for client in (old, new):
+            await client.aclose()
+
+
+async def test_where_there_are_no_sentinels_there_is_no_other_master() -> None:
+    await Masters("redis://127.0.0.1/0").run()
 
 
 async def test_a_master_that_dies_is_replaced_and_what_it_had_lost_is_written_again(
