@@ -72,7 +72,12 @@ class Idempotency:
         return await asyncio.shield(known.answer)
 
     async def _work(self, name: str, known: _Known, work: Callable[[], Awaitable[Answer]]) -> None:
-        told = await self._elsewhere(name, known.request)
+        try:
+            told = await self._elsewhere(name, known.request)
+        except BaseException as error:
+            self._drop(name, known)
+            _fail(known, error)
+            return
         if told is None:
             await self._carry_out(name, known, work)
         else:
@@ -107,12 +112,9 @@ class Idempotency:
             answer, kept = failure.answer(), failure.status not in _NOTHING_DONE
         except BaseException as error:
             # What became of it is not known, so it is not done again under this key.
-            known.answer.set_exception(error)
-            known.answer.exception()
             if self._claims is not None:
                 self._claims.abandon(name)
-            if not isinstance(error, Exception):
-                raise
+            _fail(known, error)
             return
         if not kept:
             self._drop(name, known)
@@ -142,6 +144,13 @@ class Idempotency:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _fail(known: _Known, error: BaseException) -> None:
+    known.answer.set_exception(error)
+    known.answer.exception()
+    if not isinstance(error, Exception):
+        raise error
 
 
 def _digest(who: str, text: bytes) -> str:

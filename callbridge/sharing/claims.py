@@ -232,7 +232,8 @@ class Claims:
         finally:
             try:
                 if self._client is not None:
-                    await asyncio.wait([self._begin(self._nothing_held.wait())], timeout=END_TIMEOUT)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._nothing_held.wait(), END_TIMEOUT)
             finally:
                 keeping.cancel()
                 await asyncio.wait([keeping])
@@ -269,9 +270,11 @@ class Claims:
 
     async def _pay(self, client: "Redis") -> None:
         """What Redis was not told while it was away."""
-        for name, answer in list(self._owed.items()):
+        while self._owed:
+            name, answer = next(iter(self._owed.items()))
             await _call(client, *self._settling(name, answer))
-            self._owed.pop(name, None)
+            if self._owed.get(name, b"") is answer:
+                del self._owed[name]
 
     async def _settle(self, name: str, answer: bytes | None) -> None:
         try:
