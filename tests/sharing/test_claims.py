@@ -212,6 +212,8 @@ async def test_a_redis_that_hangs_is_away_after_a_second_and_what_it_did_then_is
     async with claiming(server.url) as one, claiming(server.url) as two:
         await one.become("up")
         await two.become("up")
+        # So Redis knows the script, and carries it out as soon as it can.
+        await one.claims.reserve("another", "request", 600)
         monkeypatch.setattr(claims_module, "ANSWER_TIMEOUT", 0.01)
         server.freeze()
         with pytest.raises(Away):
