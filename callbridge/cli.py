@@ -20,8 +20,9 @@ import structlog
 
 from callbridge import __version__, demo, logs
 from callbridge.config import Config, Name, Role, load, split_address
-from callbridge.daemon import Daemon, cannot_listen
+from callbridge.daemon import Daemon
 from callbridge.errors import ConfigError, StartError
+from callbridge.listener import cannot_listen
 from callbridge.simulator.faults import Faults
 from callbridge.simulator.replay import Replay
 from callbridge.simulator.server import EventSocket

@@ -7,18 +7,15 @@ Every mistake names the key, the file and the line. Environment variables overri
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
+from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct, field
 
-from callbridge.errors import ConfigError
+from callbridge.configfile import Source, override, place
 from callbridge.storeurl import parse
-
-ENVIRONMENT_PREFIX: Final = "CALLBRIDGE_"
 
 Scope = Literal["read", "control", "monitor"]
 Role = Literal["all", "writer", "reader"]
@@ -31,10 +28,15 @@ Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[^/\s]+)\Z")]
 
 
 class Http(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[http]`: where the API listens, and which web pages of other origins may use it (`*`: all)."""
+    """`[http]`: where the API listens, and which web pages of other origins may use it (`*`: all).
+
+    `reuse_port`: several callbridges of this machine and user listen on the same port, and the kernel shares the
+    connections out among them (SO_REUSEPORT, socket(7)).
+    """
 
     listen: Text = "127.0.0.1:8080"
     cors_origins: tuple[Origin, ...] = ()
+    reuse_port: bool = False
 
 
 class StoreConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,14 +132,14 @@ def load(path: Path, environment: Mapping[str, str] | None = None, role: Role | 
 
     Raises ConfigError with the key, the file and the line of the first mistake.
     """
-    source = _Source(path)
+    source = Source(path)
     tree = source.tree
     environment = os.environ if environment is None else environment
-    source.overridden = _override(tree, environment)
+    source.overridden = override(tree, Config, environment)
     try:
         config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
-        raise source.error(*_place(error)) from None
+        raise source.error(*place(error)) from None
     if role is not None:
         config = msgspec.structs.replace(config, store=msgspec.structs.replace(config.store, role=role))
     for check in (_check_listen, _check_store, _check_switches, _check_tokens, _check_tenants, _check_recording):
@@ -161,138 +163,16 @@ def split_address(address: str) -> tuple[str, int]:
 _ADDRESS: Final = re.compile(r"(?:\[(?P<ipv6>[^\s/@\[\]]+)\]|(?P<host>[^\s:/@\[\]]+)):(?P<port>[0-9]{1,5})")
 
 
-class _Source:
-    """The file, to point at what is wrong in it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.overridden: dict[str, str] = {}
-        """key -> the environment variable that it is from"""
-        try:
-            self.text = path.read_text(encoding="utf-8")
-            self.tree: dict[str, Any] = tomllib.loads(self.text)
-        except FileNotFoundError:
-            raise ConfigError(f"{path}: there is no such file; see deploy/callbridge.toml for a complete one") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read ({error})") from None
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path}: is no TOML: {error}") from None
-
-    def error(self, key: str, message: str) -> ConfigError:
-        """What is wrong with a key like `switch[1].address`, and where that was said."""
-        if variable := self.overridden.get(_ITEM.sub(r"\1", key)):
-            return ConfigError(f"environment variable {variable}: {key}: {message}")
-        line = self._line_of(key)
-        return ConfigError(f"{self.path}{f':{line}' if line else ''}: {key}: {message}")
-
-    def _line_of(self, key: str) -> int | None:
-        """The line where a key stands, or its table, or None for what is not in the file."""
-        wanted = _ITEM.sub(r"\1", key).split(".")
-        # `switch = [{…}]` is one assignment and no table.
-        unnumbered = [re.sub(r"\[\d+\]$", "", step) for step in wanted]
-        best: int | None = None
-        table: list[str] = []
-        counts: dict[str, int] = {}
-        # Not splitlines: an editor counts no U+2028, nor does TOML.
-        for number, line in enumerate(self.text.split("\n"), 1):
-            if header := re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(#.*)?$", line):
-                name = header[2].strip("\"'")
-                if header[1] == "[[":
-                    counts[name] = counts.get(name, -1) + 1
-                    name = f"{name}[{counts[name]}]"
-                table = name.split(".")
-                here = table
-            elif assignment := re.match(r"\s*([A-Za-z0-9_.\"'-]+)\s*=", line):
-                here = [*table, *(part.strip("\"'") for part in assignment[1].split("."))]
-            else:
-                continue
-            if here == wanted:
-                return number
-            if here in (wanted[: len(here)], unnumbered[: len(here)]):
-                best = number
-        return best
-
-
-_ITEM: Final = re.compile(r"(\.[a-z_0-9]+)\[\d+\]$")
-"""A value of a list, which has no line of its own: `token[0].scopes[1]`."""
-
-
-def _override(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
-    """Put what the environment says into the tree; gives which keys are from which variable."""
-    overridden = {}
-    for variable, text in sorted(environment.items()):
-        if not variable.startswith(ENVIRONMENT_PREFIX) or "__" not in variable:
-            continue
-        steps = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-        try:
-            _set(tree, steps, Config, text)
-        except ValueError as error:
-            raise ConfigError(f"environment variable {variable}: {error}") from None
-        overridden[re.sub(r"\.(\d+)\b", r"[\1]", ".".join(steps))] = variable
-    return overridden
-
-
-def _set(tree: dict[str, Any], steps: list[str], kind: Any, text: str) -> None:
-    """Put `text` where `steps` lead in a tree that is to become a `kind`.
-
-    Where the file has something else than a table on the way, it stays: that is the mistake to tell of.
-    """
-    step, *rest = steps
-    hints = get_type_hints(kind)
-    if step not in hints:
-        raise ValueError(f"there is no key {step!r}; there are {', '.join(sorted(hints))}")
-    hint = hints[step]
-    if isinstance(hint, type) and issubclass(hint, Struct):
-        branch = tree.setdefault(step, {})
-        if not rest:
-            raise ValueError(f"{step!r} is a table; name a key of it")
-        if isinstance(branch, dict):
-            _set(branch, rest, hint, text)
-    elif (inner := next(iter(get_args(hint)), None)) and isinstance(inner, type) and issubclass(inner, Struct):
-        tables = tree.setdefault(step, [])
-        if not isinstance(tables, list):
-            return
-        if len(rest) < 2 or not rest[0].isdecimal() or int(rest[0]) >= len(tables):
-            raise ValueError(f"{step!r} needs a number from 0 to {len(tables) - 1} and a key, like {step}__0__name")
-        if isinstance(table := tables[int(rest[0])], dict):
-            _set(table, rest[1:], inner, text)
-    elif rest:
-        raise ValueError(f"{step!r} has no keys of its own")
-    else:
-        tree[step] = _value(hint, text)
-
-
-def _value(hint: Any, text: str) -> Any:
-    if str(hint).startswith("tuple"):
-        return [part.strip() for part in text.split(",") if part.strip()]
-    return int(text) if hint is int and re.fullmatch(r"[0-9]{1,9}", text) else text
-
-
-_PLACE: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
-
-
-def _place(error: msgspec.ValidationError) -> tuple[str, str]:
-    """What msgspec says, as the key of the file and one sentence."""
-    found = _PLACE.match(str(error))
-    assert found is not None
-    message, path = found["message"], (found["path"] or "$").removeprefix("$").lstrip(".")
-    if unknown := re.search(r"unknown field `([^`]+)`", message):
-        return f"{path}.{unknown[1]}".lstrip("."), "there is no such key"
-    if missing := re.search(r"missing required field `([^`]+)`", message):
-        return path or missing[1], f"the key {missing[1]!r} is missing"
-    if "regex" in message:
-        return path, f"has the wrong form ({message})"
-    return path or "the file", message
-
-
-def _check_listen(config: Config, source: _Source) -> None:
+def _check_listen(config: Config, source: Source) -> None:
     try:
-        split_address(config.http.listen)
+        _, port = split_address(config.http.listen)
     except ValueError as error:
         raise source.error("http.listen", str(error)) from None
+    if config.http.reuse_port and port == 0:
+        raise source.error("http.reuse_port", "port 0 is another port for each process; name the one that they share")
 
 
-def _check_store(config: Config, source: _Source) -> None:
+def _check_store(config: Config, source: Source) -> None:
     try:
         where = parse(config.store.url)
     except ValueError as error:
@@ -302,9 +182,12 @@ def _check_store(config: Config, source: _Source) -> None:
             raise source.error("store.url", f"there is no file {path}")
     if where.kind == "memory" and config.store.role != "all":
         raise source.error("store.role", f"a {config.store.role} needs the Redis that it shares with the others")
+    if kind == "memory" and config.http.reuse_port:
+        message = "processes that share a port share the calls through Redis; with memory:// each has its own"
+        raise source.error("http.reuse_port", message)
 
 
-def _check_switches(config: Config, source: _Source) -> None:
+def _check_switches(config: Config, source: Source) -> None:
     if not config.switch:
         raise source.error("switch", "there is no [[switch]]; callbridge needs at least one FreeSWITCH")
     names: set[str] = set()
@@ -323,7 +206,7 @@ def _check_switches(config: Config, source: _Source) -> None:
             raise source.error(here, "needs either `password` or `password_file`")
 
 
-def _check_tokens(config: Config, source: _Source) -> None:
+def _check_tokens(config: Config, source: Source) -> None:
     names: set[str] = set()
     hashes: set[str] = set()
     for index, token in enumerate(config.token):
@@ -338,7 +221,7 @@ def _check_tokens(config: Config, source: _Source) -> None:
         hashes.add(token.sha256)
 
 
-def _check_tenants(config: Config, source: _Source) -> None:
+def _check_tenants(config: Config, source: Source) -> None:
     names: set[str] = set()
     for index, tenant in enumerate(config.tenant):
         here = f"tenant[{index}]"
@@ -358,7 +241,7 @@ MAX_RECORDING: Final = 250
 """Characters of a template: a command takes 400 of the whole path."""
 
 
-def _check_recording(config: Config, source: _Source) -> None:
+def _check_recording(config: Config, source: Source) -> None:
     template = config.commands.recording
     parts = re.findall(r"\{([a-z_]*)\}", template)
     plain = re.sub(r"\{[a-z_]*\}", "", template)
@@ -376,7 +259,7 @@ def _check_recording(config: Config, source: _Source) -> None:
         raise source.error("commands.recording", f"needs {{call_id}}, or two calls have one file; write {example}")
 
 
-def _with_password(switch: Switch, index: int, source: _Source) -> Switch:
+def _with_password(switch: Switch, index: int, source: Source) -> Switch:
     here, password = f"switch[{index}].password", switch.password
     if switch.password_file is not None:
         here += "_file"

@@ -1,9 +1,7 @@
 """The service: everything put together, started, watched over and stopped. The only module that knows all others."""
 
 import asyncio
-import os
 import signal
-import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -17,10 +15,11 @@ from callbridge.commands.console import Console
 from callbridge.commands.desk import Desk
 from callbridge.commands.directory import Directory
 from callbridge.commands.work import Settings
-from callbridge.config import Config, split_address
-from callbridge.errors import ConfigError, StartError
+from callbridge.config import Config
+from callbridge.errors import ConfigError
 from callbridge.fleet import Fleet
-from callbridge.http.app import SERVER_LOG, make_app, reconfigure
+from callbridge.http.app import SERVER_LOG, make_app, reconfigure, say_goodbye
+from callbridge.listener import Listener
 from callbridge.mirror import EVERY_TENANT, Mirror
 from callbridge.sharing.claims import Claims
 from callbridge.systemd import Notifier
@@ -28,12 +27,18 @@ from callbridge.systemd import Notifier
 SHUTDOWN_TIMEOUT: Final = 5.0
 """Seconds that requests under way have to end when the service stops."""
 
+LINGER: Final = 0.5
+"""Seconds in which clients hear with their next answer that the connection ends, before it does: what one sends at the
+moment in which an idle connection is closed is lost."""
+
+KNOWN_WITHIN: Final = 10.0
+"""Seconds after which a process that shares its port listens although it has nothing from Redis yet."""
+
+LOOK_EVERY: Final = 0.01
+"""Seconds between two looks whether there is still something to wait for, at a start and at the end."""
+
 AT_ONCE: Final = 0.01
 """Seconds that they have when it is told to stop a second time, or fails. To aiohttp 0 is for ever."""
-
-UNREAD_TIMEOUT: Final = 30.0
-"""Seconds after which the kernel drops a client that takes nothing of what it was sent (TCP_USER_TIMEOUT, tcp(7)); a
-list that nobody reads would be kept for ever."""
 
 STUCK_AFTER: Final = 60.0
 """Seconds after which a switch's task that has not gone round counts as stuck: its longest wait is some 45, an
@@ -59,12 +64,10 @@ class Daemon:
         self.fleet = Fleet(config.switch, config.store, self.clock)
         self.mirror = self.fleet.mirror
         self.desk = make_desk(config, self.mirror, self.fleet.consoles, self.clock, self.fleet.claims)
-        self.url = ""
-        """Where the API listens, once it does."""
         self.serving = asyncio.Event()
         self._config = config
         self._notifier = notifier or Notifier({})
-        self._listener: asyncio.Server | None = None
+        self._listener: Listener | None = None
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._read = read
@@ -72,6 +75,11 @@ class Daemon:
 
     def __repr__(self) -> str:
         return f"<Daemon {self.url or 'not serving'} {self.mirror!r}>"
+
+    @property
+    def url(self) -> str:
+        """Where the API listens, once it does."""
+        return "" if self._listener is None else self._listener.url
 
     def stop(self) -> None:
         """End `run`, once what is under way has ended; called a second time, at once."""
@@ -91,9 +99,11 @@ class Daemon:
         await runner.setup()
         try:
             if self._config.store.role != "writer":
-                await self._listen(runner)
+                await self._bind(runner)
             async with asyncio.TaskGroup() as tasks:
                 self.fleet.begin(tasks)
+                if self._config.http.reuse_port:
+                    await self._listen_when_known()
                 running = [tasks.create_task(self._tell_systemd())]
                 if self._read is not None:
                     running.append(tasks.create_task(self._keep_up(app, self._read)))
@@ -103,7 +113,7 @@ class Daemon:
                 self._notifier.stopping()
                 log.info("daemon.stopping")
                 # The switches are followed until then: commands under way wait for what becomes of their calls.
-                draining, hurry = tasks.create_task(self._drain(runner)), tasks.create_task(self._hurry.wait())
+                draining, hurry = tasks.create_task(self._drain(app, runner)), tasks.create_task(self._hurry.wait())
                 await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
                 for task in (*running, draining, hurry):
                     task.cancel()
@@ -112,17 +122,38 @@ class Daemon:
             if self._listener is not None:
                 self._listener.close()
             if runner.server is not None:
+                # Streams end with a last chunk, however little time there is.
+                await runner.shutdown()
                 await runner.server.shutdown(AT_ONCE)
             await runner.cleanup()
             await self.desk.close()
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
-    async def _drain(self, runner: web.AppRunner) -> None:
+    async def _bind(self, runner: web.AppRunner) -> None:
+        assert runner.server is not None
+        self._listener = Listener(self._config.http, runner.server)
+        await self._listener.bind()
+        if not self._config.http.reuse_port:
+            await self._listen(self._listener)
+
+    async def _listen_when_known(self) -> None:
+        """Listen once this process has what the others that share its port have: until then they answer."""
+        await _while(lambda: self.fleet.store.status.state != "up" and not self._stop.is_set(), KNOWN_WITHIN)
+        if self._listener is not None and not self._stop.is_set():
+            await self._listen(self._listener)
+
+    async def _listen(self, listener: Listener) -> None:
+        await listener.listen()
+        log.info("daemon.listening", url=self.url, switches=len(self.fleet.reflectors), tokens=len(self._config.token))
+
+    async def _drain(self, app: web.Application, runner: web.AppRunner) -> None:
         """Take nothing new, end the streams, and let requests and commands under way end, for a while."""
-        end = self.clock() + SHUTDOWN_TIMEOUT
         if self._listener is not None:
-            self._listener.close()
+            await self._listener.leave()
+        say_goodbye(app)
+        await _while(lambda: runner.server is not None and bool(runner.server.connections), LINGER)
+        end = self.clock() + SHUTDOWN_TIMEOUT
         await runner.cleanup()
         await self.desk.finish(max(0.0, end - self.clock()))
 
@@ -140,8 +171,10 @@ class Daemon:
 
     async def _take_over(self, app: web.Application, config: Config) -> None:
         before = self._config
-        self._config = replace(config, store=before.store, http=replace(config.http, listen=before.http.listen))
-        fixed = [("http", "listen"), *(("store", key) for key in config.store.__struct_fields__)]
+        http = replace(config.http, listen=before.http.listen, reuse_port=before.http.reuse_port)
+        self._config = replace(config, store=before.store, http=http)
+        of_store = (("store", key) for key in config.store.__struct_fields__)
+        fixed = [("http", "listen"), ("http", "reuse_port"), *of_store]
         wanted = [
             f"{table}.{key}"
             for table, key in fixed
@@ -155,22 +188,6 @@ class Daemon:
         changed = await self.fleet.follow(config.switch)
         log.info("daemon.reloaded", tokens=len(config.token), **changed._asdict())
 
-    async def _listen(self, runner: web.AppRunner) -> None:
-        host, port = split_address(self._config.http.listen)
-        assert runner.server is not None
-        loop = asyncio.get_running_loop()
-        try:
-            self._listener = await loop.create_server(runner.server, host, port, backlog=128, reuse_address=True)
-        except (OSError, UnicodeError) as error:
-            raise cannot_listen(self._config.http.listen, error) from None
-        for listening in self._listener.sockets:
-            # Connections inherit it.
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(UNREAD_TIMEOUT * 1000))
-        address = self._listener.sockets[0].getsockname()
-        shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-        self.url = f"http://{shown}:{address[1]}"
-        log.info("daemon.listening", url=self.url, switches=len(self.fleet.reflectors), tokens=len(self._config.token))
-
     async def _tell_systemd(self) -> None:
         """Tell how it is, and that there is progress: this loop turns, and so does every switch's."""
         while True:
@@ -181,6 +198,14 @@ class Daemon:
             if all(self.clock() - reflector.turned < STUCK_AFTER for reflector in self.fleet.reflectors.values()):
                 self._notifier.alive()
             await asyncio.sleep(min(STATUS_EVERY, self._notifier.watchdog_seconds / 3 or STATUS_EVERY))
+
+
+async def _while(condition: Callable[[], bool], seconds: float) -> None:
+    """Wait while that is so, and for so long at most."""
+    for _ in range(round(seconds / LOOK_EVERY)):
+        if not condition():
+            return
+        await asyncio.sleep(LOOK_EVERY)
 
 
 def make_desk(
@@ -205,17 +230,3 @@ def _chosen(config: Config) -> tuple[Directory, Settings, Audit]:
     )
     directory = Directory({tenant.name: tenant.destinations for tenant in config.tenant})
     return directory, settings, Audit(Path(config.audit.path))
-
-
-def cannot_listen(address: str, error: OSError | UnicodeError) -> StartError:
-    """What to tell whoever starts a server on an address that it cannot have."""
-    if isinstance(error, UnicodeError):
-        reason = "this is no name of a host"
-    elif isinstance(error, socket.gaierror) or not error.errno:
-        # asyncio of Python 3.13 says so without a number where no address of the host could be had.
-        nowhere = f"{error}".startswith("could not bind on any address")
-        reason = "this machine has no such address" if nowhere else error.strerror or f"{error}"
-    else:
-        # Without what the event loop adds, which is the address again.
-        reason = os.strerror(error.errno)
-    return StartError(f"cannot listen on {address}: {reason}")

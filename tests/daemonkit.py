@@ -99,7 +99,7 @@ def config(*ports: int, **more: Any) -> Config:
     return Config(
         switch=tuple(Switch(f"pbx{n}", f"127.0.0.1:{port}", password=SECRET) for n, port in enumerate(ports)),
         token=(Token("everything", sha256(TOKEN.encode()).hexdigest(), ("read",)),),
-        http=Http(listen=more.pop("listen", "127.0.0.1:0")),
+        http=Http(listen=more.pop("listen", "127.0.0.1:0"), reuse_port=more.pop("reuse_port", False)),
         store=StoreConfig(url=more.pop("store", "memory://")),
         **more,
     )

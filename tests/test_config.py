@@ -260,6 +260,7 @@ def test_a_password_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
             ("https://a.example", "https://b.example"),
         ),
         ("HTTP__CORS_ORIGINS", "", lambda config: config.http.cors_origins, ()),
+        ("HTTP__REUSE_PORT", "false", lambda config: config.http.reuse_port, False),
         ("STORE__PREFIX", "cb", lambda config: config.store.prefix, "cb"),
         ("LOG__LEVEL", "debug", lambda config: config.log.level, "debug"),
         ("SWITCH__0__PASSWORD", "1234", lambda config: config.switch[0].password, "1234"),
@@ -273,7 +274,9 @@ def test_a_password_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_a_variable_wins_over_the_file(
     tmp_path: Path, variable: str, text: str, read: Callable[[Config], Any], value: Any
 ) -> None:
-    file = f"http = {{ listen = '[::1]:1', cors_origins = ['http://x'] }}\n{SWITCH}{SWITCH.replace('pbx', 'b')}{TOKEN}"
+    http = "{ listen = '[::1]:1', cors_origins = ['http://x'], reuse_port = true }"
+    store = "{ url = 'redis://127.0.0.1' }"
+    file = f"http = {http}\nstore = {store}\n{SWITCH}{SWITCH.replace('pbx', 'b')}{TOKEN}"
     assert read(load_text(tmp_path, file)) != value
     assert read(load_text(tmp_path, file, **{f"CALLBRIDGE_{variable}": text})) == value
 
@@ -300,7 +303,7 @@ def test_variables_that_are_not_for_the_configuration_are_passed_over(tmp_path: 
 @pytest.mark.parametrize(
     ("variable", "text", "message"),
     [
-        ("HTTP__PORT", "80", "there is no key 'port'; there are cors_origins, listen"),
+        ("HTTP__PORT", "80", "there is no key 'port'; there are cors_origins, listen, reuse_port"),
         ("HTPP__LISTEN", "x", "there is no key 'htpp'; there are audit, commands, http, log"),
         ("_HTTP__LISTEN", "x", "there is no key '_http'; there are"),
         ("HTTP__", "x", "there is no key ''; there are"),
@@ -314,6 +317,8 @@ def test_variables_that_are_not_for_the_configuration_are_passed_over(tmp_path: 
         ("HTTP__LISTEN", "8080", "http.listen: '8080' is no address"),
         ("HTTP__LISTEN", "", "http.listen: Expected `str` of length >= 1"),
         ("HTTP__CORS_ORIGINS", "*,a.example", "http.cors_origins[1]: has the wrong form"),
+        ("HTTP__REUSE_PORT", "yes", "http.reuse_port: Expected `bool`, got `str`"),
+        ("HTTP__REUSE_PORT", "true", "http.reuse_port: processes that share a port share the calls through Redis"),
         ("STORE__URL", f"http://:{SECRET}@127.0.0.1", "store.url: 'http' is no store"),
         ("LOG__LEVEL", "10", "log.level: Invalid enum value '10'"),
         ("SWITCH__0__ADDRESS", "pbx", "switch[0].address: 'pbx' is no address"),

@@ -80,6 +80,12 @@ WRONG_VALUES = [
     ("store.url", SWITCH + "[store]\nurl = 'rediss://127.0.0.1?ca=/nowhere/ca.pem'  #!"),
     ("store.role", SWITCH + "[store]\nurl = 'redis://127.0.0.1'\nrole = 'owner'  #!"),
     ("store.role", SWITCH + "[store]\nrole = 'reader'  #!"),
+    ("http.reuse_port", SWITCH + "[http]\nreuse_port = true  #!"),
+    ("http.reuse_port", SWITCH + "[http]\nreuse_port = 1  #!"),
+    (
+        "http.reuse_port",
+        SWITCH + "[store]\nurl = 'redis://127.0.0.1'\n[http]\nlisten = '127.0.0.1:0'\nreuse_port = true  #!",
+    ),
     ("log.level", SWITCH + "[log]\nlevel = 'INFO'  #!"),
     ("log.format", SWITCH + "[log]\nlevel = 'info'\nformat = 'xml'  #!"),
     ("switch[0].name", SWITCH.replace('"pbx"', "'p b x'  #!")),

@@ -422,6 +422,60 @@ async def test_a_redis_that_hangs_does_not_hold_up_the_end(redis: RedisServer) -
         redis.thaw()
 
 
+# Behind one port with others.
+
+
+@pytest.mark.redis
+@needs_redis[1]
+async def test_one_that_shares_its_port_listens_when_it_has_the_calls(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callbridge.daemon.KNOWN_WITHIN", 600.0)
+    pbx = Pbx(3)
+    port = free_port()
+    async with pbx.listen() as switch, asyncio.TaskGroup() as tasks:
+        daemon = Daemon(config(switch, store=redis.url, listen=f"127.0.0.1:{port}", reuse_port=True))
+        running = tasks.create_task(daemon.run())
+        await until(lambda: daemon.fleet.store.status.error not in (None, "not connected yet"))
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+        await redis.start()
+        await until(lambda: daemon.serving.is_set() or running.done())
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+        daemon.stop()
+
+
+@pytest.mark.redis
+@needs_redis[1]
+async def test_one_that_shares_its_port_listens_after_a_while_without_redis(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callbridge.daemon.KNOWN_WITHIN", 0.1)
+    pbx = Pbx(3)
+    listen = f"127.0.0.1:{free_port()}"
+    async with (
+        pbx.listen() as switch,
+        serving(config(switch, store=redis.url, listen=listen, reuse_port=True)) as service,
+    ):
+        await service.store("down")
+
+
+async def test_a_client_is_told_that_its_connection_ends_before_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("callbridge.daemon.LINGER", 600.0)
+    async with serving(config(free_port())) as service:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(service.daemon.url.rpartition(":")[2]))
+        request = b"GET /v1/call HTTP/1.1\r\nHost: api\r\n\r\n"
+        writer.write(request)
+        assert b"Connection: close" not in await reader.readuntil(b"}")
+        service.daemon.stop()
+        writer.write(request)
+        assert b"\r\nConnection: close\r\n" in await reader.read()
+        writer.close()
+        # With the last connection, and not when its time is up.
+        await until(service.running.done)
+
+
 # Failures of its own.
 
 

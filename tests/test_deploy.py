@@ -14,15 +14,20 @@ from callbridge.esl import connection
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 UNIT = DEPLOY / "callbridge.service"
+READER = DEPLOY / "callbridge-reader@.service"
 CONFIG = DEPLOY / "callbridge.toml"
 
 
 @pytest.fixture
 def unit() -> configparser.RawConfigParser:
+    return parsed(UNIT)
+
+
+def parsed(unit: Path) -> configparser.RawConfigParser:
     # Some keys stand there twice, and systemd takes each.
     parser = configparser.RawConfigParser(strict=False)
     parser.optionxform = str  # type: ignore[assignment, method-assign]
-    parser.read(UNIT)
+    parser.read(unit)
     return parser
 
 
@@ -87,15 +92,25 @@ def test_the_times_of_the_unit_leave_callbridge_its_own(unit: configparser.RawCo
     longest = max(connection.REPLY_TIMEOUT, connection.CONNECT_TIMEOUT) + reflector.LAST_RETRY
     assert longest < daemon.STUCK_AFTER
     assert float(unit["Service"]["WatchdogSec"]) > daemon.STUCK_AFTER + daemon.STATUS_EVERY
-    assert float(unit["Service"]["TimeoutStopSec"]) > daemon.SHUTDOWN_TIMEOUT
+    assert float(unit["Service"]["TimeoutStopSec"]) > daemon.LINGER + daemon.SHUTDOWN_TIMEOUT
+
+
+def test_a_reader_is_run_and_shut_in_as_the_others_are() -> None:
+    def service(path: Path) -> list[str]:
+        return path.read_text(encoding="utf-8").partition("[Service]")[2].splitlines()
+
+    assert [line.replace(" --role reader", "") for line in service(READER)] == service(UNIT)
+    _, *arguments = parsed(READER)["Service"]["ExecStart"].split()
+    assert cli._parser().parse_args(arguments).role == "reader"
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze on the PATH")
-def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
-    copy = tmp_path / UNIT.name
+@pytest.mark.parametrize("path", [UNIT, READER], ids=str)
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path, path: Path) -> None:
+    copy = tmp_path / path.name.replace("@", "@1")
     # It also looks whether the program is there.
-    copy.write_text(UNIT.read_text(encoding="utf-8").replace("/opt/callbridge/bin/callbridge", sys.executable))
+    copy.write_text(path.read_text(encoding="utf-8").replace("/opt/callbridge/bin/callbridge", sys.executable))
     checked = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(copy)], capture_output=True, text=True, timeout=60, check=False
     )
-    assert [line for line in checked.stderr.splitlines() if UNIT.name in line] == []
+    assert [line for line in checked.stderr.splitlines() if copy.name in line] == []

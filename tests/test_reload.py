@@ -227,10 +227,11 @@ async def test_a_configuration_that_is_wrong_changes_nothing_and_is_told_as_chec
 async def test_what_needs_a_restart_is_said_and_the_rest_is_taken_over(tmp_path: Path) -> None:
     async with listening(Pbx(3)) as first, serving(tmp_path, written(first.port)) as service:
         more = (
-            '[http]\nlisten = "127.0.0.1:1"\ncors_origins = ["*"]\n[store]\nprefix = "other"\n[log]\nlevel = "debug"\n'
+            '[http]\nlisten = "127.0.0.1:1"\nreuse_port = true\ncors_origins = ["*"]\n'
+            '[store]\nurl = "redis://127.0.0.1:1"\nprefix = "other"\n[log]\nlevel = "debug"\n'
         )
         told = await service.reload(written(first.port, tokens=(OTHER,), more=more), "daemon.needs_restart")
-        assert told["keys"] == ["http.listen", "store.prefix"]
+        assert told["keys"] == ["http.listen", "http.reuse_port", "store.url", "store.prefix"]
         await service.running.logs("daemon.reloaded")
         headers = {"Authorization": f"Bearer {OTHER}", "Origin": "https://crm.example"}
         async with service.client.get(f"{service.url}/v1/call", headers=headers) as response:

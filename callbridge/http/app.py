@@ -70,10 +70,11 @@ def make_app(
 
     origins = _Origins(config.http.cors_origins)
     app = web.Application(middlewares=[_make_frame(origins)], client_max_size=MAX_BODY)
-    app.on_response_prepare.append(origins.sign)
+    goodbye = _Goodbye()
+    app.on_response_prepare.extend((origins.sign, goodbye.sign))
     app.on_shutdown.extend((waits.close, streams.close))
     app.cleanup_ctx.append(streams.beating)
-    app[_CHANGEABLE] = _Changeable(authenticator, origins, waits, streams)
+    app[_CHANGEABLE] = _Changeable(authenticator, origins, waits, streams, goodbye)
     route("GET", "/v1/call", "read", calls.list)
     route("POST", "/v1/call", "control", commands.place)
     route("GET", "/v1/call/count", "read", calls.count)
@@ -98,6 +99,11 @@ def reconfigure(app: web.Application, config: Config) -> None:
     parts.origins.replace(config.http.cors_origins)
     parts.streams.dismiss(parts.authenticator.may_read)
     parts.waits.wake_all()
+
+
+def say_goodbye(app: web.Application) -> None:
+    """From now on every answer is the last one on its connection, and says so."""
+    app[_CHANGEABLE].goodbye.said = True
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:
@@ -138,13 +144,27 @@ class _Origins:
             response.headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
 
 
+class _Goodbye:
+    """Whether connections end with their next answer."""
+
+    def __init__(self) -> None:
+        self.said = False
+
+    async def sign(self, _: web.Request, response: web.StreamResponse) -> None:
+        """Tell the client, so that it asks on another connection (RFC 9112, 9.6)."""
+        if self.said:
+            response.force_close()
+            response.headers["Connection"] = "close"
+
+
 class _Changeable(NamedTuple):
-    """What goes by a part of the configuration that may change while the service runs."""
+    """What may change while the service runs."""
 
     authenticator: Authenticator
     origins: _Origins
     waits: Waits
     streams: Streams
+    goodbye: _Goodbye
 
 
 _CHANGEABLE: Final = web.AppKey("changeable", _Changeable)

@@ -71,12 +71,14 @@ class Running:
 class Site:
     """A switch, a Redis, and callbridges on both."""
 
-    def __init__(self, folder: Path, port: int, redis: RedisServer, client: "Redis", stack: AsyncExitStack) -> None:
+    def __init__(
+        self, folder: Path, port: int, redis: RedisServer, client: "Redis", stack: AsyncExitStack, http: str
+    ) -> None:
         self.redis = client
         self._stack = stack
-        self._config = folder / "callbridge.toml"
-        self._config.write_text(f"""
-http = {{ listen = "127.0.0.1:0" }}
+        self.config = folder / "callbridge.toml"
+        self.config.write_text(f"""
+http = {{ {http} }}
 store = {{ url = "{redis.url}" }}
 switch = [{{ name = "pbx", address = "127.0.0.1:{port}", password = "{SECRET}" }}]
 [[token]]
@@ -91,7 +93,7 @@ tenant = "{TENANT}"
 """)
 
     async def start(self, role: str = "all") -> Running:
-        process = await self._stack.enter_async_context(program("run", "--role", role, "--config", str(self._config)))
+        process = await self._stack.enter_async_context(program("run", "--role", role, "--config", str(self.config)))
         url = (await process.logs("daemon.listening"))["url"]
         headers = {"Authorization": f"Bearer {TOKEN}"}
         client = await self._stack.enter_async_context(aiohttp.ClientSession(headers=headers))
@@ -113,12 +115,12 @@ tenant = "{TENANT}"
 
 
 @asynccontextmanager
-async def site(folder: Path, pbx: Pbx) -> AsyncIterator[Site]:
+async def site(folder: Path, pbx: Pbx, http: str = 'listen = "127.0.0.1:0"') -> AsyncIterator[Site]:
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(RedisServer(folder))
         await redis.start()
         client = await stack.enter_async_context(redis.client())
-        yield Site(folder, await stack.enter_async_context(pbx.listen()), redis, client, stack)
+        yield Site(folder, await stack.enter_async_context(pbx.listen()), redis, client, stack, http)
 
 
 async def test_all_serve_the_same_list_and_carry_out_every_command(tmp_path: Path) -> None:
@@ -218,7 +220,7 @@ async def test_a_request_whose_daemon_was_killed_is_not_carried_out_by_another(t
 
 async def test_a_writer_serves_no_api_and_a_reader_serves_what_it_writes(tmp_path: Path) -> None:
     pbx = Pbx(10)
-    async with site(tmp_path, pbx) as here, program("run", "--role", "writer", "--config", str(here._config)) as writer:
+    async with site(tmp_path, pbx) as here, program("run", "--role", "writer", "--config", str(here.config)) as writer:
         await writer.logs("switch.live")
         reader = await here.start("reader")
         await reader.serves(pbx.calls)
