@@ -11,7 +11,7 @@ from bench import charts
 from bench.processes import Failed
 from bench.report import Line, machine, peers, table
 
-PARTS: Final = ("ingest", "start", "memory", "listing", "freshness", "stream", "simulator")
+PARTS: Final = ("ingest", "start", "memory", "listing", "freshness", "stream", "simulator", "grow")
 
 
 def main() -> int:

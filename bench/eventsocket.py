@@ -18,6 +18,7 @@ _OTHER_UUID: Final = re.compile(
 """How the uuid of anything else begins."""
 _BEGINS_OR_ENDS: Final = re.compile(rb"Event-Name\"?: ?\"?CHANNEL_(CREATE|DESTROY)")
 _STATE: Final = b'"Event-Name":"CHANNEL_STATE"'
+_MAKES_A_CALL: Final = re.compile(rb"Event-Name\"?: ?\"?CHANNEL_(CREATE|ORIGINATE|ANSWER|BRIDGE)\"")
 _ANSWERS: Final = {
     "global_getvar": CORE_UUID,
     "user_exists": "true",
@@ -89,6 +90,42 @@ class Played:
         uuid = f"{number:08x}-0000-4000-9000-000000000000"
         text = b"".join(frames).replace(caller.encode(), uuid.encode())
         return uuid, text.replace(called.encode(), f"{number:08x}-0000-4000-a000-000000000000".encode())
+
+
+class Lives:
+    """One recorded call from its first event to its last, as often as wanted, each in two parts: until its legs talk,
+    and from then on."""
+
+    def __init__(self, played: Played) -> None:
+        self._caller = played.calls[0]
+        self._called = next(uuid for _, uuid in sorted(played.created.items()) if uuid != self._caller)
+        own = [frame for frame in played.frames if self._caller.encode() in frame or self._called.encode() in frame]
+        talks = next(at for at, frame in enumerate(own) if b'"Event-Name":"CHANNEL_BRIDGE"' in frame[:400]) + 1
+        self._begin, self._end = own[:talks], own[talks:]
+        self.events = len(own)
+        """Of a whole call."""
+        self.created = next(at for at, frame in enumerate(own) if _CREATE.search(frame, 0, 400))
+        """Which of them is the first that shows the call."""
+
+    def uuid(self, number: int) -> str:
+        """The id of that call."""
+        return f"{number:08x}-0000-4000-9000-000000000000"
+
+    def up(self, number: int) -> bytes:
+        """The few of them that make it a call that talks."""
+        return b"".join(self._of(number, frame) for frame in self._begin if _MAKES_A_CALL.search(frame, 0, 400))
+
+    def begin(self, number: int) -> list[bytes]:
+        """The frames until it talks."""
+        return [self._of(number, frame) for frame in self._begin]
+
+    def end(self, number: int) -> list[bytes]:
+        """The frames of its end."""
+        return [self._of(number, frame) for frame in self._end]
+
+    def _of(self, number: int, frame: bytes) -> bytes:
+        text = frame.replace(self._caller.encode(), self.uuid(number).encode())
+        return text.replace(self._called.encode(), f"{number:08x}-0000-4000-a000-000000000000".encode())
 
 
 class EventSocket:
