@@ -32,7 +32,7 @@ TURNED_OVER: Final = 3_000
 WATCH_EVERY: Final = 20
 """Of how many calls one is asked for, to see when it is there."""
 SHARED_LIVE: Final = 10_000
-SHARED: Final = ((1, 11.0, 500), (1, 100.0, 2_000), (20, 220.0, 3_000))
+SHARED: Final = ((1, 11.0, 500), (1, 100.0, 2_000), (20, 100.0, 1_000), (20, 220.0, 3_000))
 """Switches, calls begun a second on all of them, calls begun in all. With 2,000 calls of three minutes, 11 begin a
 second."""
 IDLE_SECONDS: Final = 60.0
