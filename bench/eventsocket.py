@@ -18,6 +18,7 @@ _OTHER_UUID: Final = re.compile(
 """How the uuid of anything else begins."""
 _BEGINS_OR_ENDS: Final = re.compile(rb"Event-Name\"?: ?\"?CHANNEL_(CREATE|DESTROY)")
 _STATE: Final = b'"Event-Name":"CHANNEL_STATE"'
+_CREATE: Final = re.compile(rb"Event-Name\"?: ?\"?CHANNEL_CREATE")
 _MAKES_A_CALL: Final = re.compile(rb"Event-Name\"?: ?\"?CHANNEL_(CREATE|ORIGINATE|ANSWER|BRIDGE)\"")
 _ANSWERS: Final = {
     "global_getvar": CORE_UUID,

@@ -182,7 +182,7 @@ def _check_store(config: Config, source: Source) -> None:
             raise source.error("store.url", f"there is no file {path}")
     if where.kind == "memory" and config.store.role != "all":
         raise source.error("store.role", f"a {config.store.role} needs the Redis that it shares with the others")
-    if kind == "memory" and config.http.reuse_port:
+    if where.kind == "memory" and config.http.reuse_port:
         message = "processes that share a port share the calls through Redis; with memory:// each has its own"
         raise source.error("http.reuse_port", message)
 
