@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
-from callbridge.esl.events import Event
+from callbridge.esl.events import Event, Variables
 
 if TYPE_CHECKING:
     from callbridge.records import Record
@@ -134,7 +134,7 @@ class Channel:
         self.extension = shared(_extension(event, self.inbound, fresh))
         self.number = self.extension or shared(_outside_number(event, self.inbound))
         self.call: Call | None = None
-        self.given_id = event.var_id
+        self.given_id = event.variables.id
         """The id under which callbridge rang this phone, and the user's other ones; or ""."""
         self.home_id = ""
         """Id of the call that it was in before any two calls were joined."""
@@ -146,9 +146,9 @@ class Channel:
         clock ticks every 20 ms: of one tick, a leg that nobody made came first, and the far end of a loopback pair
         after the near one."""
         self.side: Side = "bleg" if self.origin_uuid else "aleg"
-        self.loopback_uuid = event.var_loopback_uuid
+        self.loopback_uuid = event.variables.loopback_uuid
         self.peers: tuple[str, ...] = ()
-        self.has_bridged = event.var_last_bridge_to != ""
+        self.has_bridged = event.variables.last_bridge_to != ""
         self.watching = ""
         self.state = shared(event.state)
         self.callstate = shared(event.callstate)
@@ -204,7 +204,7 @@ class Channel:
         self.callstate = shared(event.callstate)
         self._take_profile(event)
         parked = event.state == "CS_PARK"
-        self.parked_until_us = _park_end(event.var_park_seconds, event.profile_us) if parked else 0
+        self.parked_until_us = _park_end(event.variables.park_seconds, event.profile_us) if parked else 0
 
     @property
     def is_restored(self) -> bool:
@@ -229,7 +229,7 @@ class Channel:
         return callstate not in ("", "DOWN", "HANGUP", self.callstate)
 
     def _take_park(self, event: Event) -> None:
-        self.parked_until_us = _park_end(self.park_timeout or event.var_park_seconds, event.timestamp)
+        self.parked_until_us = _park_end(self.park_timeout or event.variables.park_seconds, event.timestamp)
         self.park_timeout = ""
 
     def _take_unpark(self, event: Event) -> None:  # noqa: ARG002
@@ -258,25 +258,22 @@ class Channel:
         if event.answer_state == "hangup":
             self.hungup = True
             self.cause = event.hangup_cause
-        if event.variable_uuid:
-            self._take_variables(event)
+        if event.variables.uuid:
+            self._take_variables(event.variables, event.presence_id)
 
     def _take_callee(self, event: Event) -> None:
         if event.callee_name and event.callee_name != "Outbound Call":
             self.party_name = shared(event.callee_name)
 
-    def _take_variables(self, event: Event) -> None:
-        if event.var_call_direction in DIRECTIONS:
-            self.business_direction = shared(event.var_call_direction)
-        domain = event.var_domain_name or event.var_dialed_domain or event.presence_id.partition("@")[2]
-        self.domain = shared(domain)
-        self.application = shared(event.var_application)
-        self.application_data = event.var_application_data if self.application in TELLING_APPLICATIONS else ""
-        self.queue = shared(event.var_queue)
-        self.park_timeout = event.var_park_timeout or self.park_timeout
-        self.whisper = ("a" if event.var_whisper_aleg == "true" else "") + (
-            "b" if event.var_whisper_bleg == "true" else ""
-        )
+    def _take_variables(self, said: Variables, presence_id: str) -> None:
+        if said.call_direction in DIRECTIONS:
+            self.business_direction = shared(said.call_direction)
+        self.domain = shared(said.domain_name or said.dialed_domain or presence_id.partition("@")[2])
+        self.application = shared(said.application)
+        self.application_data = said.application_data if self.application in TELLING_APPLICATIONS else ""
+        self.queue = shared(said.queue)
+        self.park_timeout = said.park_timeout or self.park_timeout
+        self.whisper = ("a" if said.whisper_aleg == "true" else "") + ("b" if said.whisper_bleg == "true" else "")
 
 
 _TAKE: Final[dict[str, Callable[[Channel, Event], None]]] = {
@@ -341,11 +338,11 @@ def _extension(event: Event, inbound: bool, fresh: bool) -> str:
     counts, and a gateway is never a phone.
     """
     if inbound:
-        return event.var_user_name
-    if event.var_gateway:
+        return event.variables.user_name
+    if event.variables.gateway:
         return ""
-    if fresh and event.var_dialed_user:
-        return event.var_dialed_user
+    if fresh and event.variables.dialed_user:
+        return event.variables.dialed_user
     return event.presence_id.partition("@")[0]
 
 
@@ -354,10 +351,10 @@ def _origin(event: Event, fresh: bool) -> str:
 
     Later the other leg is whom the channel talks to; who made it stays in `originating_leg_uuid`.
     """
-    caller = event.var_originating_leg
+    caller = event.variables.originating_leg
     if fresh and event.other_type == "originator":
         caller = event.other_leg_uuid
-    return caller or event.var_queue_member_uuid
+    return caller or event.variables.queue_member_uuid
 
 
 def _outside_number(event: Event, inbound: bool) -> str:

@@ -289,7 +289,7 @@ class CallTable:
         channel = Channel(event, self._created.pop(event.uuid, ""))
         channel.epoch = self._epoch
         channel.origin_uuid = origin = self._set.known(channel.origin_uuid)
-        self._set.add(channel, event.var_bridge_to if event.name == "CHANNEL_DATA" else "", now)
+        self._set.add(channel, event.variables.bridge_to if event.name == "CHANNEL_DATA" else "", now)
         self._look_for_monitor(channel, event, now)
         if origin and origin not in self._channels:
             if self._doubts.is_dead(origin, now):
@@ -323,8 +323,9 @@ class CallTable:
     def _on_update(self, channel: Channel, event: Event, now: float) -> None:
         channel.take(event)
         self._look_for_monitor(channel, event, now)
-        if event.var_bridge_to and event.var_bridge_to not in channel.peers and not channel.hungup:
-            self._set.talk(channel.uuid, event.var_bridge_to, now)
+        peer = event.variables.bridge_to
+        if peer and peer not in channel.peers and not channel.hungup:
+            self._set.talk(channel.uuid, peer, now)
         self._set.note(channel)
 
     def _on_bridge(self, channel: Channel, event: Event, now: float) -> None:
@@ -349,7 +350,8 @@ class CallTable:
             self._doubts.again(channel.uuid)
             return
         suspect = self._doubts.found(channel.uuid)
-        talks: tuple[str, ...] = (event.var_bridge_to,) if event.var_bridge_to else ()
+        peer = event.variables.bridge_to
+        talks: tuple[str, ...] = (peer,) if peer else ()
         if channel.epoch == self._epoch and (channel.differs(event) or channel.peers != talks):
             if suspect != channel.sequence:
                 self._doubts.suspect(channel.uuid, event.sequence)
@@ -374,16 +376,17 @@ class CallTable:
         self._set.note(channel)
 
     def _look_for_monitor(self, channel: Channel, event: Event, now: float) -> None:
+        said = event.variables
         # One that is bridged away still has the application for its last one.
-        if channel.application in MONITOR_APPLICATIONS and not event.var_bridge_to:
+        if channel.application in MONITOR_APPLICATIONS and not said.bridge_to:
             target = channel.application_data.split(" ", 1)[0]
             if target != channel.watching and not channel.hungup:
                 self._watch(channel, target, now)
-        elif event.var_watches and not channel.application and not event.var_bridge_to:
+        elif said.watches and not channel.application and not said.bridge_to:
             # A supervisor whose phone still rings says whom it is for.
-            if event.var_watches != channel.watching and not channel.hungup:
-                self._watch(channel, event.var_watches, now)
-        elif channel.watching and event.variable_uuid:
+            if said.watches != channel.watching and not channel.hungup:
+                self._watch(channel, said.watches, now)
+        elif channel.watching and said.uuid:
             self._set.unwatch(channel, now)
 
     def _watch(self, channel: Channel, target: str, now: float) -> None:

@@ -15,7 +15,7 @@ import atheris
 
 with atheris.instrument_imports(include=["callbridge.esl"]):
     from callbridge.errors import SwitchError
-    from callbridge.esl.events import Event
+    from callbridge.esl.events import Event, Variables
     from callbridge.esl.protocol import Item, Opened, Protocol, Reply, State
 
 import msgspec
@@ -28,7 +28,7 @@ COMMANDS = 3
 
 RECORDED = ("odd_names", "odd_bytes.json", "odd_bytes.plain", "json_outbound_answered", "outbound_answered")
 SEEDS_OF_EACH = 40
-WANTED = {field.encode_name for field in msgspec.structs.fields(Event)}
+WANTED = {field.encode_name for wanted in (Event, Variables) for field in msgspec.structs.fields(wanted)}
 
 
 def one_input(data: bytes) -> None:

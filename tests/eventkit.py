@@ -4,7 +4,7 @@ from itertools import count
 from typing import Any
 
 from callbridge.calls import HANGUP
-from callbridge.esl.events import Event
+from callbridge.esl.events import Event, Variables
 from callbridge.records import Record
 from callbridge.table import CallTable
 
@@ -13,6 +13,12 @@ NUMBERS |= {"CS_PARK": 6, "CS_CONSUME_MEDIA": 7, "CS_HIBERNATE": 8, "CS_RESET": 
 NUMBERS |= {"CS_DESTROY": 12}
 T0 = 1_795_458_117_000_000
 """2026-11-23 18:21:57 UTC, in microseconds."""
+
+
+def event_of(name: str, uuid: str, **fields: Any) -> Event:
+    """An event with these fields; those that begin with `var_` are its variables'."""
+    said = {field.removeprefix("var_"): fields.pop(field) for field in list(fields) if field.startswith("var_")}
+    return Event(name=name, uuid=uuid, variables=Variables(**said), **fields)
 
 
 class Told:
@@ -39,7 +45,7 @@ class Told:
             "callstate": "DOWN",
             "answer_state": "ringing",
             "created_us": T0 + int(self.now * 1e6),
-            "variable_uuid": uuid,
+            "var_uuid": uuid,
         }
         if origin:
             leg |= {"other_type": "originator", "other_leg_uuid": origin}
@@ -52,7 +58,7 @@ class Told:
         self._last[uuid] = self._last.get(uuid, {}) | fields
         us = T0 + int(self.now * 1e6)
         stamp = {"timestamp": us, "date_local": "2026-11-23 18:21:57", "sequence": sequence}
-        self.table.apply(Event(name=name, uuid=uuid, **(self._last[uuid] | stamp)), self.now)
+        self.table.apply(event_of(name, uuid, **(self._last[uuid] | stamp)), self.now)
         self.collect()
 
     def state(self, uuid: str, state: str, **fields: Any) -> None:
@@ -78,7 +84,7 @@ class Told:
 
     def dump(self, uuid: str, **fields: Any) -> None:
         """The answer to `uuid_dump`."""
-        leg: dict[str, Any] = {"call_direction": "inbound", "context": "acme.example.com", "variable_uuid": uuid}
+        leg: dict[str, Any] = {"call_direction": "inbound", "context": "acme.example.com", "var_uuid": uuid}
         leg |= {"state": "CS_EXECUTE", "state_number": 4, "callstate": "ACTIVE", "created_us": T0, "channel_name": uuid}
         self._last[uuid] = leg | self._last.get(uuid, {})
         self.tell("CHANNEL_DATA", uuid, **fields)
@@ -116,4 +122,4 @@ class Told:
         return {call_id: [leg.uuid for leg in record.legs] for call_id, record in self.calls.items()}
 
 
-__all__ = ["HANGUP", "T0", "Told"]
+__all__ = ["HANGUP", "T0", "Told", "event_of"]

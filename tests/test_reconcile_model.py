@@ -15,7 +15,7 @@ from callbridge.doubts import Doubts
 from callbridge.entropy import ROUND
 from callbridge.esl.events import Event
 from callbridge.table import CallTable
-from tests.eventkit import NUMBERS, T0
+from tests.eventkit import NUMBERS, T0, event_of
 from tests.planted import found
 
 STATES = ("CS_EXECUTE", "CS_EXCHANGE_MEDIA", "CS_PARK")
@@ -56,8 +56,8 @@ class Model:
     def event(self, name: str, uuid: str, state: str) -> Event:
         self.sequence += 1
         stamp = {"timestamp": T0 + int(self.now * 1e6), "sequence": self.sequence, "created_us": T0}
-        own = SHAPES | stamp | {"state": state, "state_number": NUMBERS[state], "variable_uuid": uuid}
-        return Event(name=name, uuid=uuid, channel_name=f"sofia/internal/{uuid}", **own)
+        own = SHAPES | stamp | {"state": state, "state_number": NUMBERS[state], "var_uuid": uuid}
+        return event_of(name, uuid, channel_name=f"sofia/internal/{uuid}", **own)
 
     def pick(self, number: int) -> str | None:
         return list(self.live)[number % len(self.live)] if self.live else None

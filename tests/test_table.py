@@ -210,7 +210,7 @@ def test_the_row_shows_the_leg_that_began_until_another_goes_on_without_it() -> 
 def test_a_uuid_that_changes_keeps_the_calls_id() -> None:
     told = Told()
     told.talk("a", "b")
-    told.tell("CHANNEL_UUID", "new", old_uuid="a", variable_uuid="new", call_direction="inbound")
+    told.tell("CHANNEL_UUID", "new", old_uuid="a", var_uuid="new", call_direction="inbound")
     assert told.legs == {"a": ["new", "b"]}
     assert set(told.calls["a"].ids) == {"new", "b"}
     told.unbridge("new", "b")

@@ -195,7 +195,7 @@ def test_the_name_of_who_was_called_is_known_when_it_rings_and_stays() -> None:
     told.create("b", origin="a", created_us=T0, profile_us=T0, callee_name="Outbound Call")
     told.state("b", "CS_CONSUME_MEDIA")
     assert told.calls["a"].legs[1].name == ""
-    told.tell("CHANNEL_CALLSTATE", "b", callstate="RINGING", callee_name="Ann", variable_uuid="")
+    told.tell("CHANNEL_CALLSTATE", "b", callstate="RINGING", callee_name="Ann", var_uuid="")
     assert told.calls["a"].legs[1].name == "Ann"
     told.state("b", "CS_EXCHANGE_MEDIA", profile_us=T0 + 1, callee_name="Whom she talks to now")
     assert told.calls["a"].legs[1].name == "Ann"
@@ -275,7 +275,7 @@ def test_a_monitor_whose_uuid_changes_is_probed_by_its_new_one() -> None:
     told.talk("a", "b")
     told.create("s")
     told.tell("CALL_UPDATE", "s", **LISTENS)
-    told.tell("CHANNEL_UUID", "new", old_uuid="s", variable_uuid="new")
+    told.tell("CHANNEL_UUID", "new", old_uuid="s", var_uuid="new")
     assert [monitor.uuid for monitor in told.calls["a"].monitors] == ["new"]
     told.wait(LOOK_AT_MONITORS)
     assert told.table.take_probes() == ["new"]

@@ -10,20 +10,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callbridge.errors import RemoteProtocolError
-from callbridge.esl.events import Event, decode, decode_json, decode_plain
+from callbridge.esl.events import Event, Variables, decode, decode_json, decode_plain
 from tests import recorded
 
-FIELDS = {field.encode_name: field for field in msgspec.structs.fields(Event)}
+FIELDS = {field.encode_name: field for field in msgspec.structs.fields(Event) if field.encode_name}
+VARIABLES = {field.encode_name: field for field in msgspec.structs.fields(Variables)}
 
 
 def expected(headers: dict[str, object]) -> dict[str, object]:
     """What the wanted headers of an event say, by the letter."""
     wanted: dict[str, object] = {}
-    for header, field in FIELDS.items():
+    for header, field in (FIELDS | VARIABLES).items():
         value = headers.get(header, "")
         text = str(value[0] if isinstance(value, list) else value)
-        wanted[field.name] = int(text or 0) if field.type is int else text
+        wanted[header] = int(text or 0) if field.type is int else text
     return wanted
+
+
+def read(event: Event) -> dict[str, object]:
+    """What was read of an event, by header."""
+    own = {header: getattr(event, field.name) for header, field in FIELDS.items()}
+    return own | {header: getattr(event.variables, field.name) for header, field in VARIABLES.items()}
 
 
 def plain(headers: dict[str, str], body: str = "") -> bytes:
@@ -39,25 +46,25 @@ def test_every_recorded_event_is_read_to_the_letter(name: str) -> None:
     assert events
     for frame in events:
         event = decode(frame.headers["Content-Type"], frame.body)
-        assert msgspec.structs.asdict(event) == expected(frame.event)
+        assert read(event) == expected(frame.event)
 
 
 def test_event_plain_and_event_json_of_the_same_400_calls_are_read_alike() -> None:
     pairs = zip(recorded.load("load_a.json").frames, recorded.load("load_a.plain").frames, strict=True)
-    read = [(decode_json(a.body), decode_plain(b.body)) for a, b in pairs if a.is_event]
-    assert len(read) == 13_558
-    assert all(from_json == from_plain for from_json, from_plain in read)
+    both = [(decode_json(a.body), decode_plain(b.body)) for a, b in pairs if a.is_event]
+    assert len(both) == 13_558
+    assert all(from_json == from_plain for from_json, from_plain in both)
 
 
 def test_a_byte_that_is_no_utf8_loses_no_event() -> None:
-    read = {}
+    names = {}
     for form in ("json", "plain"):
         frames = [frame for frame in recorded.load(f"odd_bytes.{form}").frames if frame.is_event]
         events = [decode(frame.headers["Content-Type"], frame.body) for frame in frames]
         assert any(b"\xe9" in frame.body or b"%E9" in frame.body for frame in frames)
-        read[form] = [(event.name, event.sequence, event.caller_name) for event in events]
-    assert read["json"] == read["plain"]
-    assert any("Jos\N{REPLACEMENT CHARACTER}" in caller_name for _, _, caller_name in read["json"])
+        names[form] = [(event.name, event.sequence, event.caller_name) for event in events]
+    assert names["json"] == names["plain"]
+    assert any("Jos\N{REPLACEMENT CHARACTER}" in caller_name for _, _, caller_name in names["json"])
 
 
 @pytest.mark.parametrize(
@@ -106,17 +113,38 @@ TEXT = st.text(st.characters(exclude_characters="%\0", exclude_categories=["Cs"]
 )
 
 
-@given(
-    st.dictionaries(st.sampled_from([f.encode_name for f in FIELDS.values() if f.type is str]), TEXT),
-    st.dictionaries(st.sampled_from([f.encode_name for f in FIELDS.values() if f.type is int]), st.integers(0, 2**60)),
+OWN = st.dictionaries(st.sampled_from([f.encode_name for f in FIELDS.values() if f.type is str]), TEXT)
+NUMBERS = st.dictionaries(
+    st.sampled_from([f.encode_name for f in FIELDS.values() if f.type is int]), st.integers(0, 2**60).map(str)
 )
-def test_both_forms_of_any_event_are_read_to_the_same(texts: dict[str, str], numbers: dict[str, int]) -> None:
-    body = texts.pop("_body", "")
-    headers = texts | {name: str(number) for name, number in numbers.items()}
-    wanted = expected({**headers, "_body": body})
+SAID = st.dictionaries(st.sampled_from([*VARIABLES, "variable_other"]), TEXT)
+
+
+@given(OWN, NUMBERS, SAID, OWN)
+def test_both_forms_of_any_event_are_read_to_the_same(
+    own: dict[str, str], numbers: dict[str, str], said: dict[str, str], after: dict[str, str]
+) -> None:
+    """The variables stand together, and headers of the event's own may come before and after them."""
+    headers = {"Event-Name": "X"} | own | numbers | said | {name: after[name] for name in after if name not in own}
+    body = headers.pop("_body", "")
     in_json = headers | ({"_body": body} if body else {})
-    assert msgspec.structs.asdict(decode_json(json.dumps(in_json, ensure_ascii=False).encode())) == wanted
-    assert msgspec.structs.asdict(decode_plain(plain(headers, body))) == wanted
+    wanted = expected({**in_json})
+    assert read(decode_json(json.dumps(in_json, ensure_ascii=False, separators=(",", ":")).encode())) == wanted
+    assert read(decode_plain(plain(headers, body))) == wanted
+
+
+@pytest.mark.parametrize("value", ["a,", ',"variable_cc_queue":"forged"', ",", '","Unique-ID":"forged', "\\", '\\",'])
+@pytest.mark.parametrize("header", ["Caller-Context", "variable_uuid", "variable_x", "Bridge-A-Unique-ID"])
+@pytest.mark.parametrize("odd", [False, True])
+def test_no_value_moves_a_cut(header: str, value: str, odd: bool) -> None:
+    headers = {"Event-Name": "X", "Caller-Context": "c", "variable_uuid": "u", "variable_x": "x"}
+    headers |= {"Bridge-A-Unique-ID": "a", header: value}
+    said: dict[str, object] = dict(headers)
+    if odd:
+        # Only variables become arrays; what comes after them never does.
+        said[header] = [value, "second"] if header == "Bridge-A-Unique-ID" else [value, "second", "variable_cc_queue"]
+    body = json.dumps(said, separators=(",", ":")).encode()
+    assert read(decode_json(body)) == expected({**headers})
 
 
 @given(st.binary(max_size=200))

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callbridge.esl.events import Event, decode_json, decode_plain
+from callbridge.esl.events import Event, Variables, decode_json, decode_plain
 from callbridge.simulator.forms import FORMS
 from tests import recorded
 
 TEXTS = [field.encode_name for field in msgspec.structs.fields(Event) if field.type is str]
 TEXTS.remove("_body")
+VARIABLES = [field.encode_name for field in msgspec.structs.fields(Variables)]
 
 # A header of a switch holds no NUL, which ends its strings; what plain cannot tell apart has tests of its own.
 VALUE = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40).filter(
@@ -52,16 +53,17 @@ def test_a_recorded_event_json_is_written_again_byte_for_byte() -> None:
     assert exact > 30
 
 
-@given(st.dictionaries(st.sampled_from(TEXTS), VALUE))
-def test_any_value_is_read_to_the_same_from_both_forms(headers: dict[str, str]) -> None:
-    event = decode_json(written("json", headers))
-    assert event == decode_plain(written("plain", headers))
-    assert {name: getattr(event, attribute) for attribute, name in _names(event)} == dict.fromkeys(TEXTS, "") | headers
+@given(st.dictionaries(st.sampled_from(TEXTS), VALUE), st.dictionaries(st.sampled_from(VARIABLES), VALUE))
+def test_any_value_is_read_to_the_same_from_both_forms(headers: dict[str, str], variables: dict[str, str]) -> None:
+    everything = {"Event-Name": "X"} | headers | variables
+    event = decode_json(written("json", everything))
+    assert event == decode_plain(written("plain", everything))
+    assert _texts(event) | _texts(event.variables) == dict.fromkeys(TEXTS + VARIABLES, "") | everything
 
 
-def _names(event: Event) -> list[tuple[str, str]]:
-    fields = msgspec.structs.fields(event)
-    return [(field.name, field.encode_name) for field in fields if field.encode_name in TEXTS]
+def _texts(read: Event | Variables) -> dict[str, str]:
+    fields = [field for field in msgspec.structs.fields(read) if field.encode_name in TEXTS + VARIABLES]
+    return {field.encode_name: getattr(read, field.name) for field in fields}
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))

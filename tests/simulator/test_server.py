@@ -145,7 +145,7 @@ async def test_a_channel_can_be_asked_for(world: World, port: int) -> None:
         assert await client.command(f"api uuid_exists {uuid}") == "true"
         event = decode_json((await client.command(f"api uuid_dump {uuid} json")).encode())
         assert (event.name, event.uuid, event.state) == ("CHANNEL_DATA", uuid, "CS_EXECUTE")
-        assert event.variable_uuid == uuid
+        assert event.variables.uuid == uuid
         assert event.sequence > max(heard.sequence for heard in world.json.events)
         plain = decode_plain((await client.command(f"api uuid_dump {uuid} plain")).encode())
         assert plain.sequence == event.sequence + 1

@@ -84,7 +84,7 @@ def test_the_directions_are_those_that_the_dialplan_sets() -> None:
     for kind in KINDS:
         world.traffic.place(kind)
     world.finish()
-    assert {event.var_call_direction for event in world.json.events} == {"outbound", "inbound", "local"}
+    assert {event.variables.call_direction for event in world.json.events} == {"outbound", "inbound", "local"}
 
 
 def test_callers_and_destinations_vary() -> None:
