@@ -75,11 +75,11 @@ class FrameReader:
         if self._failed:
             raise RemoteProtocolError("this connection has already broken the framing and cannot be read any further")
         if self._rest:
-            self._rest += data
             self._missing -= len(data)
             if self._missing > 0:
+                self._rest += data
                 return
-            data = bytes(self._rest)
+            data = b"".join((self._rest, data))
             self._rest.clear()
             self._missing = 0
         try:
