@@ -292,7 +292,7 @@ class Call:
     """The channels that belong to one conversation. `lead` is the leg that the row shows. `id` never changes, unless a
     probe finds out that there was an earlier one (`CallSet.orphan`)."""
 
-    __slots__ = ("age_key", "created", "created_us", "dirty", "id", "lead", "legs", "other_ids", "record")
+    __slots__ = ("age_key", "causes", "created", "created_us", "dirty", "id", "lead", "legs", "other_ids", "record")
 
     def __init__(self, first: Channel, call_id: str) -> None:
         self.id = call_id
@@ -303,6 +303,8 @@ class Call:
         self.legs: list[Channel] = [first]
         self.other_ids: tuple[str, ...] = ()
         """Ids that are no live leg's and still find this call: of merged calls, of legs that talked in it."""
+        self.causes: tuple[tuple[str, str], ...] = ()
+        """Why legs have left it, other than by a normal end: uuid and cause, the latest."""
         self.dirty = False
         self.record: Record | None = None
         """What was last published of it."""

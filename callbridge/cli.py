@@ -66,6 +66,8 @@ def _run(options: argparse.Namespace) -> int:
 
     config = read()
     _give_memory_back()
+    # What is loaded stays: to look through all of it again and again would hold up events, for 20 ms and more.
+    gc.freeze()
     return _in_loop(_serve(config, read))
 
 

@@ -81,13 +81,15 @@ class Record(Row, frozen=True, gc=False, kw_only=True):
 
 
 class Ended(msgspec.Struct, frozen=True, gc=False):
-    """What is remembered of a call that ended. `ended_time` is the switch's local time."""
+    """What is remembered of a call that ended. `ended_time` is the switch's local time; `cause` is that of the leg that
+    was the last, `causes` those of legs that had left it before for another reason than that somebody hung up."""
 
     call_id: str
     tenant: str | None
     ids: tuple[str, ...]
     ended_time: str
     cause: str
+    causes: tuple[tuple[str, str], ...] = ()
 
 
 _encode_row: Final = msgspec.json.Encoder().encode
@@ -175,6 +177,13 @@ def make_record(
         hold_us=lead.hold_accum_us,
         hold_since_us=lead.hold_since_us,
     )
+
+
+def make_ended(call: Call, last: Channel, shared_contexts: frozenset[str], offset: int) -> Ended:
+    """What is remembered of a call whose last leg was `last`."""
+    ids = tuple(uuid for uuid in (last.uuid, *call.other_ids) if uuid != call.id)
+    ended_time = local_time(last.last_us, offset)
+    return Ended(call.id, tenant_of(call, shared_contexts), ids, ended_time, last.cause, call.causes)
 
 
 def _leg(channel: Channel) -> Leg:

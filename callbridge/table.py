@@ -22,12 +22,12 @@ from typing import Final
 
 import msgspec
 
-from callbridge.calls import EXECUTE, HANGUP, INIT, MONITOR_APPLICATIONS, ROUTING, Channel, local_time, utc_offset
+from callbridge.calls import EXECUTE, HANGUP, INIT, MONITOR_APPLICATIONS, ROUTING, Channel, utc_offset
 from callbridge.callset import CallSet
 from callbridge.doubts import Doubts, Found
 from callbridge.entropy import Census, Rounds
 from callbridge.esl.events import Event
-from callbridge.records import Ended, Record, make_record, tenant_of
+from callbridge.records import Ended, Record, make_ended, make_record
 from callbridge.restore import offset_of, restore
 
 LOOK_AGAIN_AFTER: Final = 1.0
@@ -236,9 +236,7 @@ class CallTable:
                     updated.append(record)
         gone, ended = self._set.gone, []
         for call, last in self._set.ended:
-            ids = tuple(uuid for uuid in (last.uuid, *call.other_ids) if uuid != call.id)
-            tenant = tenant_of(call, self._shared_contexts)
-            ended.append(Ended(call.id, tenant, ids, local_time(last.last_us, self.offset), last.cause))
+            ended.append(make_ended(call, last, self._shared_contexts, self.offset))
         self._set.dirty, self._set.gone, self._set.ended = [], [], []
         return Changes(updated, gone, ended) if updated or gone or ended else None
 

@@ -409,7 +409,22 @@ def test_how_a_call_ended_is_told() -> None:
         "ids": ("b",),
         "ended_time": "2026-11-23 18:21:57",
         "cause": "USER_BUSY",
+        "causes": (),
     }
+
+
+def test_why_legs_left_a_call_before_it_ended_is_told_unless_they_hung_up() -> None:
+    told = Told()
+    told.talk("a", "b")
+    told.talk("a", "c")
+    for uuid, cause in (("b", "CALL_REJECTED"), ("c", "NORMAL_CLEARING"), ("a", "NORMAL_CLEARING")):
+        told.table.apply(
+            Event(name="CHANNEL_DESTROY", uuid=uuid, timestamp=T0, answer_state="hangup", hangup_cause=cause), 1.0
+        )
+    changes = told.table.take_changes()
+    assert changes is not None
+    (ended,) = changes.ended
+    assert (ended.cause, ended.causes) == ("NORMAL_CLEARING", (("b", "CALL_REJECTED"),))
 
 
 # What may be believed.

@@ -70,11 +70,18 @@ async def _arrival(work: Work, uuid: str, destination: str, present: set[str], c
         new = (leg for leg in record.legs if leg.uuid not in present)
         return "rings" if any(leg.answered or leg.callstate in RINGING for leg in new) else None
 
+    def over() -> bool | None:
+        # The other leg may take longer to end than the dialplan to fail. Why is known when the call is over, unless
+        # it has become part of another.
+        record = work.record(uuid)
+        return record is None or any(leg.answered for leg in record.legs if leg.uuid not in present) or None
+
     for _ in range(round(ARRIVAL_SECONDS / LOOK_EVERY)):
         seen = await work.until(uuid, look, LOOK_EVERY)
         if seen == "rings":
             return
         if seen == "gone":
+            await work.until(uuid, over, EFFECT_TIMEOUT)
             raise _ended(work.cause_of(uuid), destination)
         cause = await _disposition(work, uuid)
         if cause not in _UNDECIDED:

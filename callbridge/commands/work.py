@@ -98,9 +98,9 @@ class Work:
         return find_leg(self.record(uuid), uuid)
 
     def cause_of(self, uuid: str) -> str:
-        """Why the call of this id ended; "" where that is not known."""
+        """Why this leg ended, or the call of this id; "" where that is not known, and while that call goes on."""
         ended = self._mirror.ended_on(self.switch, uuid)
-        return ended.cause if ended is not None else ""
+        return dict(ended.causes).get(uuid, ended.cause) if ended is not None else ""
 
     async def until(self, call_id: str, look: Callable[[], T | None], seconds: float) -> T | None:
         """See `Watch.until`."""

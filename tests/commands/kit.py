@@ -166,6 +166,7 @@ class Calls:
         for name in ("hupall", "uuid_kill", "uuid_transfer", "uuid_park", "uuid_hold", "uuid_record", "uuid_setvar"):
             switch.answers[name] = getattr(self, name)
         self._variables: dict[tuple[str, str], str] = {}
+        self._causes: list[tuple[str, str]] = []
 
     # What it is asked.
 
@@ -298,9 +299,10 @@ class Calls:
         now = self.of(uuid)
         legs = tuple(leg for leg in now.legs if leg.uuid != uuid)
         if legs:
+            self._causes.append((uuid, cause))
             self.show(now, legs=legs)
         else:
-            over = Ended(now.call_id, now.tenant, now.ids, "2021-06-08 17:40:00", cause)
+            over = Ended(now.call_id, now.tenant, now.ids, "2021-06-08 17:40:00", cause, tuple(self._causes))
             self.mirror.apply("pbx", (), [now.call_id], [over], 0.0)
 
 
