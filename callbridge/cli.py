@@ -91,6 +91,8 @@ def _check_config(options: argparse.Namespace) -> int:
     print(f"{options.config} is right: {switches}; listens on {config.http.listen}; {len(config.token)} tokens")
     if not config.token:
         print("There is no [[token]]: nobody can use the API. `callbridge token new NAME` makes one.")
+    if not (folder := Path(config.audit.path).parent).is_dir():
+        print(f"There is no folder {folder} for the audit log: commands are refused until there is.")
     return OK
 
 

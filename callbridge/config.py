@@ -139,7 +139,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None, role: Role | 
     try:
         config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
-        raise source.error(*place(error)) from None
+        raise source.error(*place(error, Config)) from None
     if role is not None:
         config = msgspec.structs.replace(config, store=msgspec.structs.replace(config.store, role=role))
     for check in (_check_listen, _check_store, _check_switches, _check_tokens, _check_tenants, _check_recording):

@@ -132,15 +132,34 @@ def _value(hint: Any, text: str) -> Any:
 _PLACE: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
 
 
-def place(error: msgspec.ValidationError) -> tuple[str, str]:
-    """What msgspec says, as the key of the file and one sentence."""
+def place(error: msgspec.ValidationError, kind: type[Struct]) -> tuple[str, str]:
+    """What msgspec says of a tree that is to become a `kind`, as the key of the file and one sentence."""
     found = _PLACE.match(str(error))
     assert found is not None
     message, path = found["message"], (found["path"] or "$").removeprefix("$").lstrip(".")
     if unknown := re.search(r"unknown field `([^`]+)`", message):
-        return f"{path}.{unknown[1]}".lstrip("."), "there is no such key"
+        known = ", ".join(sorted(get_type_hints(_hint(kind, path))))
+        return f"{path}.{unknown[1]}".lstrip("."), f"there is no such key; there are {known}"
     if missing := re.search(r"missing required field `([^`]+)`", message):
         return path or missing[1], f"the key {missing[1]!r} is missing"
     if "regex" in message:
         return path, f"has the wrong form ({message})"
+    if "enum" in message:
+        return path, f"{message}; there are {', '.join(_choices(_hint(kind, path)))}"
+    if "`bool`" in message:
+        return path, f"{message}; write true or false, without quotes"
     return path or "the file", message
+
+
+def _hint(kind: Any, path: str) -> Any:
+    """The type of what stands at `switch[0].events`."""
+    for step in filter(None, re.sub(r"\[[^\]]*\]", "", path).split(".")):
+        hint = get_type_hints(kind)[step]
+        inner = (part for part in (hint, *get_args(hint)) if isinstance(part, type) and issubclass(part, Struct))
+        kind = next(inner, hint)
+    return kind
+
+
+def _choices(hint: Any) -> list[str]:
+    """The words that a type takes, however deep they stand in it."""
+    return [hint] if isinstance(hint, str) else [word for part in get_args(hint) for word in _choices(part)]

@@ -1,4 +1,4 @@
-"""Where the live calls are kept besides the mirror: nowhere, or in a Redis that daemons share (`shared`).
+"""Where the live calls are kept besides the mirror: nowhere, or in a Redis that daemons share (`sharing`).
 
 The truth is the switch; whatever a store has is a projection.
 """

@@ -19,6 +19,7 @@ _NODE: Final = re.compile(r"(?:\[(?P<ipv6>[^\s/@\[\]]+)\]|(?P<host>[^\s:/@\[\],]
 
 _FILES: Final = ("ca", "cert", "key")
 _OF_SENTINELS: Final = ("sentinel_username", "sentinel_password")
+_OF_UNIX: Final = ("db", "username", "password")
 
 
 class Tls(msgspec.Struct, frozen=True):
@@ -71,14 +72,19 @@ def _single(url: str) -> StoreUrl:
     except ValueError:
         raise ValueError(f"is no URL; write {FORMS}") from None
     if not url.startswith(("memory://", "redis://", "rediss://", "unix://")) or not port_is_right:
-        raise ValueError(f"{parts.scheme or 'this'!r} is no store; write {FORMS}")
+        raise ValueError(f"{url.partition('://')[0][:20]!r} is no store; write {FORMS}")
     if parts.scheme in ("redis", "rediss"):
         if not parts.hostname:
             raise ValueError("names no host; write redis://127.0.0.1:6379/0")
         if not re.fullmatch(r"/?[0-9]*", parts.path) or (parts.query and parts.scheme == "redis"):
             raise ValueError("after the host comes only the number of the database, like /0")
-    if parts.scheme == "unix" and not parts.path:
-        raise ValueError("names no socket; write unix:///run/redis/redis.sock")
+        if len(parts.path) > 4:
+            raise ValueError("the number of the database has three digits at most, like /0")
+    if parts.scheme == "unix":
+        if not parts.path:
+            raise ValueError("names no socket; write unix:///run/redis/redis.sock")
+        if not re.fullmatch(r"[0-9]{1,3}", _options(parts.query, _OF_UNIX).get("db", "0")):
+            raise ValueError("the option db is the number of the database, like db=0")
     tls = _tls(_options(parts.query, _FILES)) if parts.scheme == "rediss" else None
     return StoreUrl("memory" if parts.scheme == "memory" else "single", tls=tls)
 
@@ -87,6 +93,8 @@ def _sentinel(url: str) -> StoreUrl:
     secure = url.startswith("rediss")
     username, password, hosts, path, query = _split(url)
     options = _options(query, (*_OF_SENTINELS, *(_FILES if secure else ())))
+    if "sentinel_username" in options and "sentinel_password" not in options:
+        raise ValueError("the option sentinel_username needs sentinel_password")
     found = re.fullmatch(r"/([A-Za-z0-9._-]+)(?:/([0-9]{1,3})?)?", path)
     if found is None:
         raise ValueError("needs the master's name after the sentinels, like redis+sentinel://HOST:26379/mymaster/0")
@@ -147,6 +155,7 @@ def _nodes(hosts: str, port: int) -> tuple[tuple[str, int], ...]:
     for text in hosts.split(","):
         found = _NODE.fullmatch(text)
         if found is None or not 0 < int(found["port"] or port) <= 65535:
-            raise ValueError(f"{text!r} is no HOST:PORT; several stand with commas in between")
+            # Not told which: where the @ was forgotten it is a password.
+            raise ValueError("what stands between :// and the next / is HOST:PORT, several with commas in between")
         nodes.append((found["ipv6"] or found["host"], int(found["port"] or port)))
     return tuple(nodes)

@@ -124,6 +124,18 @@ def test_that_nobody_can_use_the_api_is_said(tmp_path: Path, capsys: Captured) -
     assert "nobody can use the API" in capsys.readouterr().out
 
 
+def test_a_folder_for_the_audit_log_that_is_not_there_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = tmp_path / "log"
+    path = written(tmp_path, f'{SWITCH}[audit]\npath = "{nowhere}/audit.jsonl"\n')
+    assert cli.main(["check-config", "--config", path]) == cli.OK
+    assert f"no folder {nowhere} for the audit log" in capsys.readouterr().out
+    nowhere.mkdir()
+    assert cli.main(["check-config", "--config", path]) == cli.OK
+    assert "audit" not in capsys.readouterr().out.removeprefix(path)
+
+
 @pytest.mark.parametrize("command", ["run", "check-config"])
 def test_a_wrong_configuration_is_told_with_key_file_and_line(tmp_path: Path, capsys: Captured, command: str) -> None:
     path = written(tmp_path, SWITCH + 'events = "xml"\n')

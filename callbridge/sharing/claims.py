@@ -246,6 +246,8 @@ class Claims:
             try:
                 client = await self._connect()
                 await self._pay(client)
+                # Whether it is there, only the first command tells, and there may have been nothing to pay.
+                await self._renew(client)
                 self._client = client
                 self._tell(StoreStatus("up"))
                 waits = delays(FIRST_RETRY, LAST_RETRY)
@@ -259,14 +261,18 @@ class Claims:
 
     async def _keep(self, client: "Redis") -> None:
         while not self._lost.is_set():
-            held = list(self._held.items())
-            for start in range(0, max(1, len(held)), _AT_ONCE):
-                part = held[start : start + _AT_ONCE]
-                texts: list[Any] = [round(HOLD * 1000), *(text for _, text in part)]
-                await client.register_script(_RENEW)([self._slot, *(hold for hold, _ in part)], texts)
             with suppress(TimeoutError):
                 async with asyncio.timeout(RENEW_AFTER):
                     await self._lost.wait()
+                return
+            await self._renew(client)
+
+    async def _renew(self, client: "Redis") -> None:
+        held = list(self._held.items())
+        for start in range(0, max(1, len(held)), _AT_ONCE):
+            part = held[start : start + _AT_ONCE]
+            texts: list[Any] = [round(HOLD * 1000), *(text for _, text in part)]
+            await client.register_script(_RENEW)([self._slot, *(hold for hold, _ in part)], texts)
 
     async def _pay(self, client: "Redis") -> None:
         """What Redis was not told while it was away."""
@@ -336,7 +342,7 @@ class Claims:
         return f"{self._slot}key:{name}", f"{self._slot}hold:{name}"
 
     def _tell(self, status: StoreStatus) -> None:
-        if status.state != self.status.state:
+        if status != self.status:
             level = log.info if status.state == "up" else log.warning
             level("store.claims_" + status.state, error=status.error)
         self.status = status

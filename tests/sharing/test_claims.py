@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from callbridge.sharing import claims as claims_module
 from callbridge.sharing.claims import Away, Claims, KeyUsed, OutcomeLost, TurnTaken
@@ -190,6 +191,16 @@ async def test_without_redis_nothing_is_claimed_and_nobody_waits(tmp_path: Path)
             await one.claims.reserve("k", "request", 600)
         with pytest.raises(Away):
             await one.claims.take("pbx:call", 10.0)
+
+
+async def test_a_redis_that_is_not_there_is_never_up_and_is_asked_ever_more_seldom() -> None:
+    with capture_logs() as logs:
+        async with claiming(f"redis://127.0.0.1:{free_port()}/0") as one:
+            await until(lambda: len(one.naps.asked) >= 8)
+            naps = list(one.naps.asked)
+    assert {entry["event"] for entry in logs} == {"store.claims_down"}
+    assert naps[7] > 2 * claims_module.FIRST_RETRY
+    assert max(naps) <= claims_module.LAST_RETRY
 
 
 async def test_what_redis_was_not_told_it_is_told_when_it_is_back(server: RedisServer, two: Claiming) -> None:
