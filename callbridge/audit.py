@@ -57,7 +57,11 @@ class Audit:
             while self._waiting:
                 lines, self._waiting = self._waiting, []
                 # In a thread: a slow disk holds up these commands, never the events of a switch.
-                failures = await asyncio.to_thread(self._append, [line for line, _ in lines])
+                try:
+                    failures = await asyncio.to_thread(self._append, [line for line, _ in lines])
+                except Exception as error:
+                    # There is no thread for it, or no memory: nothing is on the disk.
+                    failures = [OSError(f"{type(error).__name__}: {error}")] * len(lines)
                 for number, ((_, written), failure) in enumerate(zip(lines, failures, strict=True), 1):
                     if not written.done():
                         written.set_exception(failure) if failure else written.set_result(None)

@@ -304,7 +304,7 @@ class Call:
         self.other_ids: tuple[str, ...] = ()
         """Ids that are no live leg's and still find this call: of merged calls, of legs that talked in it."""
         self.causes: tuple[tuple[str, str], ...] = ()
-        """Why legs have left it, other than by a normal end: uuid and cause, the latest."""
+        """Legs that have left it, the latest, each with why it ended."""
         self.dirty = False
         self.record: Record | None = None
         """What was last published of it."""

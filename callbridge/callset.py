@@ -23,11 +23,8 @@ from callbridge.calls import OTHER_SIDE, Call, Channel
 SPLIT_AFTER: Final = 0.5
 """Seconds that the parts of a call live apart before they are two calls. A transfer takes 20 to 60 ms (measured)."""
 
-NORMAL_CAUSES: Final = frozenset(("", "NORMAL_CLEARING", "ORIGINATOR_CANCEL", "LOSE_RACE"))
-"""Why a leg ends where nothing went wrong."""
-
 MAX_CAUSES: Final = 8
-"""Reasons why legs have left a call that it keeps, the newest."""
+"""Legs that have left a call of which it keeps why, the latest."""
 
 MAX_OTHER_IDS: Final = 64
 """Earlier ids that a call keeps, the newest: a call that waits in a queue for an hour is offered to many agents."""
@@ -211,8 +208,7 @@ class CallSet:
         self._leave(channel, now)
         if channel.has_bridged:
             self._keep_id(call, uuid)
-        if channel.cause not in NORMAL_CAUSES:
-            call.causes = (*call.causes, (uuid, channel.cause))[-MAX_CAUSES:]
+        call.causes = (*call.causes, (uuid, channel.cause))[-MAX_CAUSES:]
 
     def clear(self) -> None:
         """Nothing is known any more. The calls are gone; that they have ended nobody has said."""
@@ -318,6 +314,7 @@ class CallSet:
             if younger.record is None:
                 leg.home_id = older.id
         older.legs = sorted(older.legs + younger.legs, key=lambda leg: leg.age_key)
+        older.causes = (*older.causes, *younger.causes)[-MAX_CAUSES:]
         for uuid in younger.other_ids:
             self._keep_id(older, uuid)
         if younger.record is not None:

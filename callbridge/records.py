@@ -82,7 +82,7 @@ class Record(Row, frozen=True, gc=False, kw_only=True):
 
 class Ended(msgspec.Struct, frozen=True, gc=False):
     """What is remembered of a call that ended. `ended_time` is the switch's local time; `cause` is that of the leg that
-    was the last, `causes` those of legs that had left it before for another reason than that somebody hung up."""
+    was the last, `causes` are those of the latest legs that had left it before."""
 
     call_id: str
     tenant: str | None

@@ -215,6 +215,9 @@ class World:
         known: list[set[str]] = [set() for _ in self.daemons]
         while True:
             for had, daemon in zip(known, self.daemons, strict=True):
+                if daemon.ended:
+                    # What begins anew has nothing yet, and says so.
+                    had.clear()
                 with suppress(aiohttp.ClientError, TimeoutError):
                     listed = {row["call_id"] for row in (await daemon.list()).data}
                     had.intersection_update(truth.calls(self.switch))

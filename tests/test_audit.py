@@ -140,6 +140,22 @@ async def test_where_the_disk_cannot_be_flushed_every_line_has_failed(
     assert [f"{result}" for result in results] == ["no more"] * 3
 
 
+async def test_where_there_is_no_thread_to_write_with_every_line_has_failed_and_later_ones_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    audit = Audit(tmp_path / "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "to_thread", fails)
+        for _ in range(2):
+            with pytest.raises(OSError, match="can't start new thread"):
+                await audit.write("asked", {"n": 1})
+    await audit.write("asked", {"n": 2})
+    assert [line["n"] for line in lines(tmp_path / "a")] == [2]
+
+
 async def test_those_who_waited_go_on_a_few_in_a_turn_of_the_loop(tmp_path: Path) -> None:
     audit, turn, went_on = Audit(tmp_path / "a"), 0, Counter[int]()
 

@@ -33,14 +33,13 @@ async def transfer(work: Work, record: Record, extension: str, side: Side) -> No
         raise Refused("NOT_ANSWERED", f"the {leg.side} of this call has not been answered yet; try again when it is")
     is_user = await work.directory.demand_destination(work.console, extension, tenant)
     record, leg = _as_it_is_now(work, leg)
-    present = {leg.uuid for leg in record.legs}
     ending = others(record, leg.uuid)
     to_whisper = await monitors.move(work, record, ending, leg)
     await work.tell(SetVariable(leg.uuid, "originate_disposition", ""))
     await work.tell(SetVariable(leg.uuid, "callbridge_park_seconds", ""))
     await work.tell(Transfer(leg.uuid, extension, work.context(tenant)))
     await work.end(*map(Kill, ending))
-    await _arrival(work, leg.uuid, extension, present, None if is_user else record.destination)
+    await _arrival(work, record, leg.uuid, extension, is_user=is_user)
     if await work.until(leg.uuid, lambda: work.are_gone(ending) or None, EFFECT_TIMEOUT) is None:
         message = "the leg is where it was sent, but the other one has not been seen to end; look at the call"
         raise Refused("OUTCOME_UNKNOWN", message)
@@ -60,8 +59,9 @@ def _as_it_is_now(work: Work, leg: Leg) -> tuple[Record, Leg]:
     return record, now
 
 
-async def _arrival(work: Work, uuid: str, destination: str, present: set[str], came_from: str | None) -> None:
-    """`came_from`: where the leg was, if the destination may be one at which no phone rings; None for a user."""
+async def _arrival(work: Work, before: Record, uuid: str, destination: str, *, is_user: bool) -> None:
+    """`before`: the call as it was when the leg was sent. Where no user is at the destination, no phone may ring."""
+    call_id, present = before.call_id, {leg.uuid for leg in before.legs}
 
     def look() -> Literal["rings", "gone"] | None:
         record = work.record(uuid)
@@ -73,7 +73,7 @@ async def _arrival(work: Work, uuid: str, destination: str, present: set[str], c
     def over() -> bool | None:
         # The other leg may take longer to end than the dialplan to fail. Why is known when the call is over, unless
         # it has become part of another.
-        record = work.record(uuid)
+        record = work.record(call_id)
         return record is None or any(leg.answered for leg in record.legs if leg.uuid not in present) or None
 
     for _ in range(round(ARRIVAL_SECONDS / LOOK_EVERY)):
@@ -81,12 +81,12 @@ async def _arrival(work: Work, uuid: str, destination: str, present: set[str], c
         if seen == "rings":
             return
         if seen == "gone":
-            await work.until(uuid, over, EFFECT_TIMEOUT)
-            raise _ended(work.cause_of(uuid), destination)
+            await work.until(call_id, over, EFFECT_TIMEOUT)
+            raise _ended(work.cause_of(uuid, call_id), destination)
         cause = await _disposition(work, uuid)
         if cause not in _UNDECIDED:
             raise refused_by(cause, destination, "; the dialplan went on with the call")
-        if came_from is not None and _is_at(work, uuid, destination, came_from):
+        if not is_user and _is_at(work, uuid, destination, before.destination):
             return
     message = f"{destination} has not rung within {ARRIVAL_SECONDS} s; the call goes on in its dialplan"
     raise Refused("NO_ANSWER", message)
@@ -103,7 +103,7 @@ async def _disposition(work: Work, uuid: str) -> str:
 
 
 def _ended(cause: str, destination: str) -> Refused:
-    if cause in ("NORMAL_CLEARING", ""):
+    if cause in ("NORMAL_CLEARING", "ORIGINATOR_CANCEL", ""):
         return Refused("CALL_ENDED", "the transferred party hung up")
     return refused_by(cause, destination, "; the call has ended")
 

@@ -12,7 +12,8 @@ from typing import Final
 from callbridge.commands.outcome import Refused
 from callbridge.commands.work import Work
 from callbridge.mirror import Mirror
-from callbridge.sharing.claims import Away, Claims, TurnTaken
+from callbridge.sharing.claims import Claims, TurnTaken
+from callbridge.sharing.line import Away
 
 TURN_SECONDS: Final = 10.0
 """Seconds that a command waits for the one before it on the same call."""

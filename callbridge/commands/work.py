@@ -97,9 +97,9 @@ class Work:
         """The living leg."""
         return find_leg(self.record(uuid), uuid)
 
-    def cause_of(self, uuid: str) -> str:
-        """Why this leg ended, or the call of this id; "" where that is not known, and while that call goes on."""
-        ended = self._mirror.ended_on(self.switch, uuid)
+    def cause_of(self, uuid: str, call_id: str) -> str:
+        """Why a leg of a call ended; "" where that is not known, and while that call goes on."""
+        ended = self._mirror.ended_on(self.switch, call_id)
         return dict(ended.causes).get(uuid, ended.cause) if ended is not None else ""
 
     async def until(self, call_id: str, look: Callable[[], T | None], seconds: float) -> T | None:

@@ -9,6 +9,7 @@ there once it is known. What Redis is told of both are digests that nobody can g
 import asyncio
 import hmac
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
@@ -16,13 +17,14 @@ import msgspec
 from aiohttp import web
 
 from callbridge.http.failures import Answer, Failure, invalid_parameter
-from callbridge.sharing.claims import Away, Claims, KeyUsed, OutcomeLost
+from callbridge.sharing.claims import Claims, KeyUsed, OutcomeLost
+from callbridge.sharing.line import Away
 
 REMEMBER_FOR: Final = 600.0
 """Seconds for which an answer is kept."""
 
-MAX_ANSWERS: Final = 50_000
-"""Answers kept, the newest: some 300 bytes each."""
+MAX_KEYS: Final = 50_000
+"""Keys of one token in that time, some 300 bytes each. None is forgotten for another: it would be done again."""
 
 HEADER: Final = "Idempotency-Key"
 _NOTHING_DONE: Final = (429, 503)
@@ -35,6 +37,7 @@ _decode: Final = msgspec.msgpack.Decoder(Answer).decode
 
 
 class _Known(msgspec.Struct, frozen=True):
+    who: str
     request: str
     at: float
     answer: "asyncio.Future[Answer]"
@@ -48,12 +51,14 @@ class Idempotency:
         self._clock = clock
         self._claims = claims
         self._known: dict[str, _Known] = {}
+        self._keys = Counter[str]()
+        """How many of them each token has."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def once(self, request: web.Request, who: str, work: Callable[[], Awaitable[Answer]]) -> Answer:
         """The answer of `work`, or the one that this key has had. `who` is the digest of a token.
 
-        Raises Failure 400 for a key of another request.
+        Raises Failure 400 for a key of another request, 429 where the token has too many.
         """
         keys = request.headers.getall(HEADER, [])
         if not keys:
@@ -65,7 +70,7 @@ class Idempotency:
         self._forget()
         known = self._known.get(name)
         if known is None:
-            known = self._remember(name, digest)
+            known = self._remember(name, who, digest)
             self._begin(self._work(name, known, work))
         elif known.request != digest:
             raise _used()
@@ -122,23 +127,27 @@ class Idempotency:
         if self._claims is not None:
             await (self._claims.answer(name, _encode(answer)) if kept else self._claims.withdraw(name))
 
-    def _remember(self, name: str, digest: str) -> _Known:
-        while len(self._known) >= MAX_ANSWERS:
-            oldest = next(iter(self._known))
-            del self._known[oldest]
-            if self._claims is not None:
-                self._begin(self._claims.withdraw(oldest))
-        known = self._known[name] = _Known(digest, self._clock(), asyncio.get_running_loop().create_future())
+    def _remember(self, name: str, who: str, digest: str) -> _Known:
+        if self._keys[who] >= MAX_KEYS:
+            message = f"this token has used {MAX_KEYS:,} keys in {REMEMBER_FOR / 60:.0f} minutes; nothing was done"
+            raise Failure(429, "TOO_MANY_REQUESTS", f"{message}, try again later", headers={"Retry-After": "60"})
+        known = _Known(who, digest, self._clock(), asyncio.get_running_loop().create_future())
+        self._known[name] = known
+        self._keys[who] += 1
         return known
 
     def _drop(self, name: str, known: _Known) -> None:
         if self._known.get(name) is known:
             del self._known[name]
+            self._keys[known.who] -= 1
 
     def _forget(self) -> None:
         now = self._clock()
-        while self._known and now - self._known[oldest := next(iter(self._known))].at >= REMEMBER_FOR:
-            del self._known[oldest]
+        while self._known:
+            name, known = next(iter(self._known.items()))
+            if now - known.at < REMEMBER_FOR:
+                return
+            self._drop(name, known)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

@@ -9,6 +9,7 @@ costs whoever finds out a second.
 """
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -20,6 +21,7 @@ from redis.exceptions import RedisError
 
 from callbridge.backoff import delays
 from callbridge.sharing.client import close, endable
+from callbridge.sharing.line import Away, Line
 from callbridge.store import StoreStatus
 
 HOLD: Final = 10.0
@@ -27,9 +29,6 @@ HOLD: Final = 10.0
 
 RENEW_AFTER: Final = 3.0
 """Seconds after which holds are renewed, and a Redis that has gone away is found out."""
-
-ANSWER_TIMEOUT: Final = 1.0
-"""Seconds that Redis may take while a consumer waits. On loopback it takes less than 1 ms (measured)."""
 
 FIRST_LOOK: Final = 0.02
 LAST_LOOK: Final = 1.0
@@ -105,10 +104,6 @@ _AT_ONCE: Final = 1000
 log = structlog.get_logger("callbridge.store")
 
 
-class Away(Exception):
-    """Redis is away: nothing was claimed."""
-
-
 class KeyUsed(Exception):
     """The key is another request's."""
 
@@ -135,13 +130,16 @@ class Claims:
         self._connect = connect
         self._sleep = sleep
         self._by = secrets.token_hex(8)
-        self._client: Redis | None = None
+        self._reservations = itertools.count()
+        self._line: Line | None = None
         """While Redis is there."""
+        self._reserved: dict[str, str] = {}
+        """key -> by which reservation this daemon has it"""
         self._held: dict[str, str] = {}
         """hold -> its own text"""
-        self._owed: dict[str, bytes | None] = {}
-        """key -> the answer that is to be kept; None: it is to be given back"""
-        self._lost = asyncio.Event()
+        self._owed: dict[str, tuple[str, bytes | None]] = {}
+        """reservation -> the key, and the answer that is to be kept; None: it is to be given back"""
+        self._wake = asyncio.Event()
         self._nothing_held = asyncio.Event()
         self._nothing_held.set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -159,18 +157,19 @@ class Claims:
         """
         key, hold = self._key(name)
         waits = delays(FIRST_LOOK, LAST_LOOK)
+        # Another one each time: what is told late of one reservation undoes no other.
+        by = f"{self._by}:{next(self._reservations)}"
         while True:
             try:
-                found = await self._ask(
-                    _RESERVE, (key, hold), request, self._by, round(seconds * 1000), round(HOLD * 1000)
-                )
-            except Away:
-                # Redis may have done it all the same.
-                self._owe(name, None)
+                found = await self._ask(_RESERVE, (key, hold), request, by, round(seconds * 1000), round(HOLD * 1000))
+            except Away as away:
+                if away.sent:
+                    self._owe(by, name, None)
                 raise
             match found:
                 case [b"reserved"]:
-                    self._hold(hold, self._by)
+                    self._reserved[name] = by
+                    self._hold(hold, by)
                     return None
                 case [b"answered", answer]:
                     return bytes(answer)
@@ -181,16 +180,19 @@ class Claims:
             await self._sleep(next(waits))
 
     async def answer(self, name: str, answer: bytes) -> None:
-        """Keep the answer of a key that this daemon has."""
-        await self._settle(name, answer)
+        """Keep the answer of a key that this daemon has; later, where Redis is away."""
+        with suppress(Away):
+            await self._settle(name, answer)
 
     async def withdraw(self, name: str) -> None:
-        """Give a key of this daemon back, as if it had never been used."""
-        await self._settle(name, None)
+        """Give a key of this daemon back, as if it had never been used; later, where Redis is away."""
+        with suppress(Away):
+            await self._settle(name, None)
 
     def abandon(self, name: str) -> None:
         """What became of a request is not known: whoever repeats it is to hear that."""
-        self._let_go(self._key(name)[1])
+        if (by := self._reserved.pop(name, None)) is not None:
+            self._let_go(self._key(name)[1], by)
 
     # Turns.
 
@@ -216,9 +218,11 @@ class Claims:
         text = self._held.get(hold, "")
 
         async def tell() -> None:
-            with suppress(Away):
-                await self._ask(_LEAVE, (hold,), text, f"@{position}", round(HOLD * 1000))
-            self._let_go(hold, text)
+            try:
+                with suppress(Away):
+                    await self._ask(_LEAVE, (hold,), text, f"@{position}", round(HOLD * 1000))
+            finally:
+                self._let_go(hold, text)
 
         self._begin(tell())
 
@@ -231,7 +235,7 @@ class Claims:
             await asyncio.shield(keeping)
         finally:
             try:
-                if self._client is not None:
+                if self._line is not None:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._nothing_held.wait(), END_TIMEOUT)
             finally:
@@ -241,100 +245,94 @@ class Claims:
     async def _try(self) -> None:
         waits = delays(FIRST_RETRY, LAST_RETRY)
         while True:
-            client = None
-            self._lost.clear()
+            client = line = None
             try:
                 client = await self._connect()
-                await self._pay(client)
+                line = Line(client, lambda _: self._wake.set())
+                await self._pay(line)
                 # Whether it is there, only the first command tells, and there may have been nothing to pay.
-                await self._renew(client)
-                self._client = client
+                await self._renew(line)
+                self._line = line
                 self._tell(StoreStatus("up"))
                 waits = delays(FIRST_RETRY, LAST_RETRY)
-                await self._keep(client)
-            except (RedisError, OSError) as error:
+                await self._keep(line)
+            except (RedisError, OSError, Away) as error:
                 self._tell(StoreStatus("down", f"{error}" or type(error).__name__))
             finally:
-                self._client = None
+                self._line = None
+                if line is not None:
+                    line.lose("the connection has ended")
                 await close(client)
             await self._sleep(next(waits))
 
-    async def _keep(self, client: "Redis") -> None:
-        while not self._lost.is_set():
+    async def _keep(self, line: Line) -> None:
+        while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(RENEW_AFTER):
-                    await self._lost.wait()
-                return
-            await self._renew(client)
+                    await self._wake.wait()
+            self._wake.clear()
+            await self._pay(line)
+            await self._renew(line)
 
-    async def _renew(self, client: "Redis") -> None:
+    async def _renew(self, line: Line) -> None:
         held = list(self._held.items())
         for start in range(0, max(1, len(held)), _AT_ONCE):
             part = held[start : start + _AT_ONCE]
-            texts: list[Any] = [round(HOLD * 1000), *(text for _, text in part)]
-            await client.register_script(_RENEW)([self._slot, *(hold for hold, _ in part)], texts)
+            holds = [hold for hold, _ in part]
+            await line.ask(_RENEW, (self._slot, *holds), round(HOLD * 1000), *(text for _, text in part))
 
-    async def _pay(self, client: "Redis") -> None:
+    async def _pay(self, line: Line) -> None:
         """What Redis was not told while it was away."""
         while self._owed:
-            name, answer = next(iter(self._owed.items()))
-            await _call(client, *self._settling(name, answer))
-            if self._owed.get(name, b"") is answer:
-                del self._owed[name]
+            by, (name, answer) = next(iter(self._owed.items()))
+            await line.ask(*self._settling(name, by, answer))
+            self._owed.pop(by, None)
 
     async def _settle(self, name: str, answer: bytes | None) -> None:
+        by = self._reserved.pop(name, None)
+        if by is None:
+            return
         try:
-            await self._ask(*self._settling(name, answer))
-        except Away:
-            self._owe(name, answer)
-        self._let_go(self._key(name)[1])
+            await self._ask(*self._settling(name, by, answer))
+        except BaseException:
+            self._owe(by, name, answer)
+            raise
+        finally:
+            self._let_go(self._key(name)[1], by)
 
-    def _settling(self, name: str, answer: bytes | None) -> tuple[Any, ...]:
-        return (
-            (_WITHDRAW, self._key(name), self._by) if answer is None else (_ANSWER, self._key(name), self._by, answer)
-        )
+    def _settling(self, name: str, by: str, answer: bytes | None) -> tuple[Any, ...]:
+        return (_WITHDRAW, self._key(name), by) if answer is None else (_ANSWER, self._key(name), by, answer)
 
     async def _ask(self, script: str, keys: tuple[str, ...], *arguments: Any) -> Any:
-        client = self._client
-        if client is None:
+        line = self._line
+        if line is None:
             raise Away(self.status.error)
-        # As a task of its own: one that is cancelled half-way would leave the connection in the middle of an answer.
-        asking = self._begin(_call(client, script, keys, *arguments))
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT):
-                return await asyncio.shield(asking)
-        except (RedisError, OSError) as error:
-            # asyncio's TimeoutError is an OSError.
-            if self._client is client:
-                self._client = None
-                self._tell(StoreStatus("down", f"{error}" or "Redis does not answer"))
-                self._lost.set()
-            raise Away(self.status.error) from None
+            return await line.ask(script, keys, *arguments)
+        except Away as away:
+            if self._line is line:
+                self._line = None
+                self._tell(StoreStatus("down", f"{away}"))
+            raise
 
-    def _begin(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: "asyncio.Task[Any]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            # Whoever asked may have given up.
-            task.exception()
-
-    def _owe(self, name: str, answer: bytes | None) -> None:
-        self._owed[name] = answer
+    def _owe(self, by: str, name: str, answer: bytes | None) -> None:
+        self._owed[by] = (name, answer)
         if len(self._owed) > MAX_OWED:
             del self._owed[next(iter(self._owed))]
+        self._wake.set()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _hold(self, hold: str, text: str) -> None:
         self._held[hold] = text
         self._nothing_held.clear()
 
-    def _let_go(self, hold: str, text: str | None = None) -> None:
-        if text in (None, self._held.get(hold)):
-            self._held.pop(hold, None)
+    def _let_go(self, hold: str, text: str) -> None:
+        if self._held.get(hold) == text:
+            del self._held[hold]
         if not self._held:
             self._nothing_held.set()
 
@@ -351,7 +349,3 @@ class Claims:
 def slot(prefix: str) -> str:
     """What all keys of claims begin with: the braces put them into one slot of a Redis Cluster."""
     return f"{prefix}:{{commands}}:"
-
-
-async def _call(client: "Redis", script: str, keys: tuple[str, ...], *arguments: Any) -> Any:
-    return await client.register_script(script)(list(keys), list(arguments))

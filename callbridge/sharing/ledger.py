@@ -96,6 +96,10 @@ return 1
 """
 """KEYS owner, head, calls, changes; ARGV the lease, milliseconds for which those who follow can find out."""
 
+_SNAPSHOT: Final = """
+return {redis.call('HGETALL', KEYS[1]), redis.call('HVALS', KEYS[2]), redis.call('TIME')}
+"""
+"""KEYS head, calls. No transaction: redis-py gives that a second connection, and makes it anew by itself."""
 
 REMEMBERED_MS: Final = 60_000
 """How long it is told that a switch was removed."""
@@ -190,6 +194,7 @@ class Ledger:
         self._write = client.register_script(_WRITE)
         self._release = client.register_script(_RELEASE)
         self._remove = client.register_script(_REMOVE)
+        self._snapshot = client.register_script(_SNAPSHOT)
 
     async def claim(self, lease: str, daemon: str) -> str | None:
         """Get the lease, or hold on to the one that is held; None while it is another's."""
@@ -231,12 +236,9 @@ class Ledger:
 
     async def snapshot(self) -> Snapshot:
         """Everything, as it is at one moment."""
-        async with self._client.pipeline(transaction=True) as pipe:
-            pipe.hgetall(self._head)
-            pipe.hvals(self._calls)
-            pipe.time()
-            head, values, (seconds, us) = await pipe.execute()
-        return _snapshot(_texts(head), values, int(seconds) + int(us) / 1e6)
+        head, values, (seconds, us) = await self._snapshot([self._head, self._calls])
+        fields = dict(zip(head[::2], head[1::2], strict=True))
+        return _snapshot(_texts(fields), values, int(seconds) + int(us) / 1e6)
 
     async def changes(self, after: str, block_ms: int) -> list[Entry]:
         """The entries of the stream after that one, as soon as there are any; none after `block_ms`."""

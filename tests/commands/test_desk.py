@@ -212,18 +212,24 @@ async def test_a_transfer_that_ends_the_call_says_why(tmp_path: Path, cause: str
         assert refusal.code == code
 
 
-async def test_a_transfer_that_fails_says_why_also_where_the_other_leg_ends_last(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("cause", "last", "code"),
+    [("CALL_REJECTED", "NORMAL_CLEARING", "CALL_REJECTED"), ("NORMAL_CLEARING", "NO_ANSWER", "CALL_ENDED")],
+)
+async def test_a_transfer_that_fails_says_why_its_leg_ended_whichever_ends_last(
+    tmp_path: Path, cause: str, last: str, code: str
+) -> None:
     async with bench(tmp_path) as b:
         b.calls.arrives = False
         b.switch.says("uuid_kill", "+OK")
         command = asyncio.ensure_future(refused(carry_out(b, TRANSFER)))
         await b.told("uuid_kill")
-        b.calls.drop(CALL, "CALL_REJECTED")
+        b.calls.drop(CALL, cause)
         for _ in range(10):
             await asyncio.sleep(0)
         assert not command.done()
-        b.calls.drop(CALLED)
-        assert (await b.over_time(wait_for(command))).code == "CALL_REJECTED"
+        b.calls.drop(CALLED, last)
+        assert (await b.over_time(wait_for(command))).code == code
 
 
 @pytest.mark.parametrize(("disposition", "code"), [("USER_BUSY", "USER_BUSY"), ("NO_ANSWER", "NO_ANSWER")])

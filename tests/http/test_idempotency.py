@@ -24,6 +24,9 @@ def same(answer: Answer, other: Answer) -> None:
         assert answer.headers.get(name) == other.headers.get(name)
 
 
+TOO_MANY_KEYS = "this token has used 2 keys in 10 minutes; nothing was done, try again later"
+
+
 async def mute(api: Api, key: str | None, token: str = MAY_ALL, legs: str = "aleg") -> Answer:
     return await api.post(MUTE, token, key, legs=legs)
 
@@ -167,14 +170,20 @@ async def test_a_key_is_forgotten_after_its_time(tmp_path: Path) -> None:
         assert len(b.switch.lines) == 2
 
 
-async def test_only_so_many_keys_are_remembered_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idempotency_module, "MAX_ANSWERS", 2)
+async def test_a_token_has_only_so_many_keys_and_none_is_forgotten_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency_module, "MAX_KEYS", 2)
     async with commanding(tmp_path) as (b, api):
-        for key in ("a", "b", "c"):
-            await mute(api, key)
-        for key, told in (("c", 3), ("b", 3), ("a", 4)):
-            await mute(api, key)
-            assert len(b.switch.lines) == told
+        first, _ = await mute(api, "a"), await mute(api, "b")
+        (await mute(api, "c")).fails(429, "TOO_MANY_REQUESTS", TOO_MANY_KEYS)
+        assert len(b.switch.lines) == 2
+        same(await mute(api, "a"), first)
+        # It is nobody else's limit.
+        assert (await mute(api, "c", token=OPERATOR)).status == 200
+        b.clock.pass_time(REMEMBER_FOR)
+        assert (await mute(api, "c")).status == 200
+        assert len(b.switch.lines) == 4
 
 
 @pytest.mark.parametrize("key", ["a b", "ключ", "", "x" * 256, "a\tb", "é"])

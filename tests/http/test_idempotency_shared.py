@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from callbridge.http import idempotency as idempotency_module
 from callbridge.http.failures import Answer as Kept
 from callbridge.http.idempotency import REMEMBER_FOR
 from callbridge.sharing import claims as claims_module
@@ -213,22 +212,6 @@ async def test_a_key_is_forgotten_after_its_time_by_all(tmp_path: Path) -> None:
             await client.delete(name)
         assert (await mute(p.two, "k", legs="bleg")).status == 200
         assert len(p.b.switch.lines) == 2
-
-
-async def test_of_too_many_keys_the_oldest_are_forgotten_by_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(idempotency_module, "MAX_ANSWERS", 2)
-    async with pair(tmp_path) as p, p.redis.client() as client:
-        for key in "abc":
-            await mute(p.one, key)
-            await kept(p)
-        async with asyncio.timeout(20):
-            while len(await client.keys("callbridge:{commands}:key:*")) > 2:
-                pass
-        for key, told in (("c", 3), ("b", 3), ("a", 4)):
-            await mute(p.two, key)
-            assert len(p.b.switch.lines) == told
 
 
 async def test_nothing_of_a_request_can_be_read_in_redis(tmp_path: Path) -> None:

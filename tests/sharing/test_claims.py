@@ -9,7 +9,9 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from callbridge.sharing import claims as claims_module
-from callbridge.sharing.claims import Away, Claims, KeyUsed, OutcomeLost, TurnTaken
+from callbridge.sharing import line as line_module
+from callbridge.sharing.claims import Claims, KeyUsed, OutcomeLost, TurnTaken
+from callbridge.sharing.line import Away
 from tests.redis_groups import clustered
 from tests.redis_server import RedisServer, free_port, needs_redis
 from tests.service import until
@@ -208,11 +210,11 @@ async def test_what_redis_was_not_told_it_is_told_when_it_is_back(server: RedisS
         await one.become("up")
         await one.claims.reserve("k", "request", 600)
         await one.claims.reserve("k2", "request", 600)
-        one.claims._client = None
+        one.claims._line = None
         await one.claims.answer("k", b"answer")
         await one.claims.withdraw("k2")
         assert repr(one.claims) == "<Claims up, 0 held, 2 owed>"
-        one.claims._lost.set()
+        one.claims._wake.set()
         assert await two.claims.reserve("k", "request", 600) == b"answer"
         assert await two.claims.reserve("k2", "request", 600) is None
 
@@ -225,12 +227,12 @@ async def test_a_redis_that_hangs_is_away_after_a_second_and_what_it_did_then_is
         await two.become("up")
         # So Redis knows the script, and carries it out as soon as it can.
         await one.claims.reserve("another", "request", 600)
-        monkeypatch.setattr(claims_module, "ANSWER_TIMEOUT", 0.01)
+        monkeypatch.setattr(line_module, "ANSWER_TIMEOUT", 0.01)
         server.freeze()
         with pytest.raises(Away):
             await one.claims.reserve("k", "request", 600)
         # Without another second.
-        monkeypatch.setattr(claims_module, "ANSWER_TIMEOUT", 1000.0)
+        monkeypatch.setattr(line_module, "ANSWER_TIMEOUT", 1000.0)
         with pytest.raises(Away):
             await one.claims.reserve("k", "request", 600)
         server.thaw()
@@ -244,11 +246,11 @@ async def test_only_so_much_is_owed(server: RedisServer, monkeypatch: pytest.Mon
         await one.become("up")
         for name in "abc":
             await one.claims.reserve(name, "request", 600)
-        one.claims._client = None
+        one.claims._line = None
         for name in "abc":
             await one.claims.answer(name, b"answer")
         assert "2 owed" in repr(one.claims)
-        one.claims._lost.set()
+        one.claims._wake.set()
         await until(lambda: "0 owed" in repr(one.claims))
         assert not await client.hexists("callbridge:{commands}:key:a", "answer")
 
