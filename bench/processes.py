@@ -32,6 +32,9 @@ events = "{events}"
 name = "bench"
 sha256 = "{digest}"
 scopes = ["read", "monitor"]
+[commands]
+# Longer than anything is measured: a command that waits for a phone is under way all the time.
+ring_seconds = 300
 """
 
 
