@@ -73,6 +73,7 @@ def _draw(chart: Chart, figures: list[Figure]) -> str:
         show_legend=len(names) > 1,
         legend_at_bottom=True,
         print_values=True,
+        truncate_label=-1,
         print_values_position="top",
         value_formatter=_text,
         # What is the same in every run is the same in every file: no identifiers by chance, no scripts.

@@ -139,8 +139,8 @@ def _line(side: Side, each: float | None) -> Line:
     if each is None:
         return Line(what, f"could not be measured: {side.failure}")
     failed = f", {ROUNDS - len(side.seconds)} of {ROUNDS} rounds failed" if side.failure else ""
-    # The floor that only reads would leave the others no room in a chart.
-    figures = () if side.name == READ_ONLY else (Figure("ingest", "CPU", side.name, 1 / each),)
+    # The floors would leave the others no room in a chart.
+    figures = () if side.name in (READ_ONLY, FLOOR) else (Figure("ingest", "CPU", side.name, 1 / each),)
     return Line(what, f"{1 / each:,.0f} events/s of CPU, {each * 1e6:.1f} us each{failed}", figures=figures)
 
 
