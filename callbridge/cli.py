@@ -178,6 +178,8 @@ def _in_loop(service: Coroutine[Any, Any, None]) -> int:
         cause: BaseException = error
         while isinstance(cause, BaseExceptionGroup):
             cause = cause.exceptions[0]
+        if isinstance(cause, StartError):
+            raise cause from None
         log.exception("callbridge.failed", error=f"{type(cause).__name__}: {cause}")
         return FAILED
     return OK

@@ -255,3 +255,19 @@ def test_a_start_that_fails_is_no_failure_of_callbridge(capsys: Captured, monkey
     monkeypatch.setattr(Daemon, "run", run)
     assert cli.main(["demo"]) == cli.FAILED
     assert failed(capsys) == "callbridge: not today"
+
+
+def test_why_it_cannot_start_is_one_line_also_where_a_task_found_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    async def fails() -> None:
+        raise StartError("there is no room")
+
+    async def starts(*_: object) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(fails())
+
+    monkeypatch.setattr("callbridge.demo.run", starts)
+    assert cli.main(["demo"]) == cli.FAILED
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "callbridge: there is no room\n")
