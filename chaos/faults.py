@@ -97,7 +97,7 @@ async def _slow(world: World, chance: Random) -> None:
     await _for_a_while(world, slow(chance.uniform(50e3, 400e3)), chance.uniform(1, 3))
 
 
-@_fault("one-byte", 5.0, "what has waited comes at once")
+@_fault("one-byte", AGAIN, "the piece that was begun is passed on so to its end; what has waited comes at once")
 async def _one_byte(world: World, chance: Random) -> None:
     await _for_a_while(world, byte_by_byte, chance.uniform(1, 2))
 
