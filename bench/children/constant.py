@@ -6,6 +6,8 @@ import sys
 import uvloop
 from aiohttp import web
 
+from bench.children.web import serve
+
 
 async def main(body: bytes) -> None:
     """Serve."""
@@ -13,13 +15,7 @@ async def main(body: bytes) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=body, content_type="application/json")
 
-    app = web.Application()
-    app.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print("ready", runner.addresses[0][1], flush=True)
-    await asyncio.Event().wait()
+    await serve(answer)
 
 
 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:

@@ -15,6 +15,8 @@ import uvloop
 from aiohttp import web
 from redis.asyncio import Redis
 
+from bench.children.web import serve
+
 CODECS: Final[dict[str, tuple[Callable[[bytes], Any], Callable[[Any], bytes]]]] = {
     "json": (json.loads, lambda value: json.dumps(value).encode()),
     "msgspec": (msgspec.json.decode, msgspec.json.encode),
@@ -31,13 +33,7 @@ async def main(codec: str, port: int, key: str) -> None:
         body = encode({"data": rows, "total": len(rows)})
         return web.Response(body=body, content_type="application/json")
 
-    app = web.Application()
-    app.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print("ready", runner.addresses[0][1], flush=True)
-    await asyncio.Event().wait()
+    await serve(answer)
 
 
 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:

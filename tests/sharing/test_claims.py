@@ -25,19 +25,6 @@ TURN = "callbridge:{commands}:turn:pbx:call"
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
-    async with RedisServer(tmp_path) as server:
-        await server.start()
-        yield server
-
-
-@pytest.fixture
-async def client(server: RedisServer) -> AsyncIterator["Redis"]:
-    async with server.client() as client:
-        yield client
-
-
-@pytest.fixture
 async def one(server: RedisServer) -> AsyncIterator[Claiming]:
     async with claiming(server.url) as one:
         await one.become("up")

@@ -2,9 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,19 +25,6 @@ from tests.storekit import CHANGES, HEAD, KEY, OWNER, SAMPLE, Daemon, Naps, make
 pytestmark = needs_redis
 
 CALLS = {str(number): make(str(number)) for number in range(20)}
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
-    async with RedisServer(tmp_path) as server:
-        await server.start()
-        yield server
-
-
-@pytest.fixture
-async def client(server: RedisServer) -> AsyncIterator["Redis"]:
-    async with server.client() as client:
-        yield client
 
 
 @pytest.fixture
