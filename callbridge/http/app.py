@@ -18,6 +18,7 @@ from callbridge.http.calls import Calls, microseconds_now
 from callbridge.http.commands import Commands
 from callbridge.http.failures import MAX_BODY, Failure, of_http
 from callbridge.http.monitors import Monitors
+from callbridge.http.newcomers import shown
 from callbridge.http.stream import Streams
 from callbridge.http.switches import Switches
 from callbridge.http.trust import AGE_HEADER
@@ -61,6 +62,8 @@ def make_app(
         async def guarded(request: web.Request) -> web.StreamResponse:
             caller = authenticator.authenticate(request)
             demand(caller, scope)
+            if claims is not None:
+                await shown(mirror, request, caller, clock, sleep)
             return await handler(request, caller)
 
         if method == "GET":
