@@ -6,6 +6,7 @@ Every mistake names the key, the file and the line. Environment variables overri
 
 import os
 import re
+import ssl
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from callbridge.configfile import Source, override, place
-from callbridge.storeurl import parse
+from callbridge.storeurl import Tls, parse
 
 Scope = Literal["read", "control", "monitor"]
 Role = Literal["all", "writer", "reader"]
@@ -141,6 +142,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None, role: Role | 
     except msgspec.ValidationError as error:
         raise source.error(*place(error, Config)) from None
     if role is not None:
+        source.overridden["store.role"] = "the option --role"
         config = msgspec.structs.replace(config, store=msgspec.structs.replace(config.store, role=role))
     for check in (_check_listen, _check_store, _check_switches, _check_tokens, _check_tenants, _check_recording):
         check(config, source)
@@ -177,14 +179,35 @@ def _check_store(config: Config, source: Source) -> None:
         where = parse(config.store.url)
     except ValueError as error:
         raise source.error("store.url", str(error)) from None
-    for path in where.tls.files if where.tls is not None else ():
-        if not Path(path).is_file():
-            raise source.error("store.url", f"there is no file {path}")
+    if where.tls is not None:
+        _check_tls(where.tls, source)
     if where.kind == "memory" and config.store.role != "all":
         raise source.error("store.role", f"a {config.store.role} needs the Redis that it shares with the others")
     if where.kind == "memory" and config.http.reuse_port:
         message = "processes that share a port share the calls through Redis; with memory:// each has its own"
         raise source.error("http.reuse_port", message)
+
+
+def _check_tls(tls: Tls, source: Source) -> None:
+    for path in tls.files:
+        if not Path(path).is_file():
+            raise source.error("store.url", f"there is no file {path}")
+    try:
+        context = ssl.create_default_context(cafile=tls.ca or None)
+    except (OSError, ValueError) as error:
+        raise source.error("store.url", f"{tls.ca} holds no certificates in PEM ({_reason(error)})") from None
+    if tls.cert:
+        try:
+            # Nobody is there to be asked for a passphrase.
+            context.load_cert_chain(tls.cert, tls.key or None, password="")
+        except (OSError, ValueError) as error:
+            files = f"{tls.cert} and {tls.key} are" if tls.key else f"{tls.cert} is"
+            message = f"{files} no certificate and its key, in PEM and without a passphrase ({_reason(error)})"
+            raise source.error("store.url", message) from None
+
+
+def _reason(error: Exception) -> str:
+    return (isinstance(error, ssl.SSLError) and error.reason) or f"{error}"
 
 
 def _check_switches(config: Config, source: Source) -> None:

@@ -23,7 +23,7 @@ class Source:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.overridden: dict[str, str] = {}
-        """key -> the environment variable that it is from"""
+        """key -> what has said it instead of the file, like `environment variable CALLBRIDGE_STORE__URL`"""
         try:
             self.text = path.read_text(encoding="utf-8")
             self.tree: dict[str, Any] = tomllib.loads(self.text)
@@ -36,8 +36,8 @@ class Source:
 
     def error(self, key: str, message: str) -> ConfigError:
         """What is wrong with a key like `switch[1].address`, and where that was said."""
-        if variable := self.overridden.get(_ITEM.sub(r"\1", key)):
-            return ConfigError(f"environment variable {variable}: {key}: {message}")
+        if instead := self.overridden.get(_ITEM.sub(r"\1", key)):
+            return ConfigError(f"{instead}: {key}: {message}")
         line = self._line_of(key)
         return ConfigError(f"{self.path}{f':{line}' if line else ''}: {key}: {message}")
 
@@ -74,7 +74,7 @@ _ITEM: Final = re.compile(r"(\.[a-z_0-9]+)\[\d+\]$")
 
 
 def override(tree: dict[str, Any], kind: type[Struct], environment: Mapping[str, str]) -> dict[str, str]:
-    """Put what the environment says into the tree that is to become a `kind`; gives which keys are from which variable.
+    """Put what the environment says into the tree that is to become a `kind`; gives which keys it has said.
 
     Raises ConfigError for a variable that names no key.
     """
@@ -87,7 +87,7 @@ def override(tree: dict[str, Any], kind: type[Struct], environment: Mapping[str,
             _set(tree, steps, kind, text)
         except ValueError as error:
             raise ConfigError(f"environment variable {variable}: {error}") from None
-        overridden[re.sub(r"\.(\d+)\b", r"[\1]", ".".join(steps))] = variable
+        overridden[re.sub(r"\.(\d+)\b", r"[\1]", ".".join(steps))] = f"environment variable {variable}"
     return overridden
 
 

@@ -78,6 +78,8 @@ WRONG_VALUES = [
     ("store.url", SWITCH + "[store]\nurl = 'redis+sentinel://127.0.0.1:26379'  #!"),
     ("store.url", SWITCH + "[store]\nurl = 'redis+cluster://127.0.0.1:7000/1'  #!"),
     ("store.url", SWITCH + "[store]\nurl = 'rediss://127.0.0.1?ca=/nowhere/ca.pem'  #!"),
+    ("store.url", SWITCH + f"[store]\nurl = 'rediss://127.0.0.1?ca={__file__}'  #!"),
+    ("store.url", SWITCH + f"[store]\nurl = 'rediss://127.0.0.1?cert={__file__}'  #!"),
     ("store.role", SWITCH + "[store]\nurl = 'redis://127.0.0.1'\nrole = 'owner'  #!"),
     ("store.role", SWITCH + "[store]\nrole = 'reader'  #!"),
     ("http.reuse_port", SWITCH + "[http]\nreuse_port = true  #!"),

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from callbridge.config import load
+from callbridge.errors import ConfigError
 from callbridge.sharing.client import connect
 from tests.redis_server import RedisServer, free_port, needs_redis, running
 from tests.storekit import OWNER, make, sharing
@@ -111,6 +113,33 @@ async def test_with_a_certificate_of_its_own_where_redis_asks_for_one(tmp_path: 
             await one.owns()
         async with sharing(secure.url(ca=secure.authority.ca)) as one:
             await one.store("down")
+
+
+def checked(folder: Path, url: str) -> str:
+    """What `check-config` says is wrong with a store."""
+    config = folder / "callbridge.toml"
+    config.write_text(f"[[switch]]\nname = 'pbx'\naddress = 'a:1'\npassword = 'x'\n[store]\nurl = '{url}'")
+    try:
+        load(config, {})
+    except ConfigError as error:
+        return f"{error}".removeprefix(f"{config}:6: store.url: ")
+    return ""
+
+
+def test_files_that_cannot_be_used_are_told_before_the_start(tmp_path: Path, secure: Secure) -> None:
+    ca, empty = secure.authority.ca, tmp_path / "empty.pem"
+    empty.touch()
+    cert, key = secure.authority.certify("callbridge", "DNS:callbridge")
+    locked = tmp_path / "locked.key"
+    assert OPENSSL is not None
+    command = [OPENSSL, "pkey", "-in", str(key), "-out", str(locked), "-aes256", "-passout", "pass:secret"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert checked(tmp_path, secure.url(ca=ca, cert=cert, key=key)) == ""
+    assert f"{empty} holds no certificates in PEM" in checked(tmp_path, secure.url(ca=empty))
+    for wrong in (ca, locked, empty):
+        said = checked(tmp_path, secure.url(ca=ca, cert=cert, key=wrong))
+        assert said.startswith(f"{cert} and {wrong} are no certificate and its key, in PEM and without a passphrase (")
+    assert checked(tmp_path, secure.url(cert=cert)).startswith(f"{cert} is no certificate and its key")
 
 
 @asynccontextmanager

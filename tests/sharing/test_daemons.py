@@ -234,4 +234,4 @@ async def test_a_role_is_nothing_without_a_redis(tmp_path: Path, role: str) -> N
     config.write_text('switch = [{ name = "pbx", address = "127.0.0.1:8021", password = "x" }]')
     async with program("run", "--role", role, "--config", str(config)) as running:
         assert await running.ends() == 78
-    assert "store.role" in running.err
+    assert f"callbridge: the option --role: store.role: a {role} needs the Redis" in running.err
