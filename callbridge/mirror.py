@@ -19,6 +19,10 @@ EVERY_TENANT: Final = None
 REMEMBER_ENDED_FOR: Final = 300.0
 """Seconds for which an ended call is answered with its end instead of "not found"."""
 
+FORGET_AFTER: Final = 600.0
+"""Seconds that a switch may stay away, or whoever follows it for this daemon, until its calls are dropped. Most of them
+are over by then; who reads the list has been told all the time that it is not complete."""
+
 MAX_ENDED: Final = 50_000
 """Ended calls that are remembered, the newest; a bound for the memory at 1,000 calls a second."""
 

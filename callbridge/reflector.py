@@ -25,7 +25,7 @@ from callbridge.config import Switch, split_address
 from callbridge.errors import CallbridgeError, CommandRefused, Disconnected, RemoteProtocolError, SwitchError
 from callbridge.esl.connection import Connection
 from callbridge.esl.events import Event
-from callbridge.mirror import Mirror
+from callbridge.mirror import FORGET_AFTER, Mirror
 from callbridge.records import Record
 from callbridge.store import Store
 from callbridge.table import EVENTS, SWITCH_EVENTS, CallTable
@@ -62,10 +62,6 @@ REVIEW_EVERY: Final = 0.5
 SHUTDOWN_TAKES: Final = 10.0
 """Seconds that a switch has to end its calls and close the connection after it has said that it ends. Its calls are
 stale from that word on; how they end is still heard."""
-
-FORGET_AFTER: Final = 600.0
-"""Seconds that a switch may stay away until its calls are dropped. Most of them are over by then; who reads the list
-has been told all the time that it is not complete."""
 
 _UUID: Final = re.compile(r"[A-Za-z0-9_.:@+-]{1,255}", re.ASCII)
 

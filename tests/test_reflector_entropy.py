@@ -8,7 +8,8 @@ import pytest
 
 from callbridge.doubts import TOMBSTONE_FOR
 from callbridge.entropy import ROUND
-from callbridge.reflector import FORGET_AFTER, LIST_AT, SHUTDOWN_TAKES
+from callbridge.mirror import FORGET_AFTER
+from callbridge.reflector import LIST_AT, SHUTDOWN_TAKES
 from callbridge.simulator.switch import HEARTBEAT_EVERY
 from tests.service import Followed, until
 from tests.test_reflector import Pbx, back, followed_pbx

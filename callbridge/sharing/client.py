@@ -21,6 +21,9 @@ from callbridge.storeurl import StoreUrl, Tls, parse
 ANSWER_TIMEOUT: Final = 5.0
 """Seconds that Redis may take for a connection or an answer."""
 
+SENTINEL_TIMEOUT: Final = 1.0
+"""Seconds that a sentinel may take for each: there are others, and while one is asked nothing is written."""
+
 CANCEL_AGAIN: Final = 0.05
 """Seconds that a task has to end before it is cancelled again."""
 
@@ -34,7 +37,8 @@ async def connect(url: str, key: str) -> "Client":
     if where.kind == "cluster":
         return await _holder(where, key)
     # A class method gives what it is called on, which its type does not say.
-    return cast(Client, Client.from_url(url.partition("?")[0] if where.tls else url, **_options(where.tls)))
+    url = url.partition("?")[0] if where.tls else url
+    return cast(Client, Client.from_url(url, **_options(where.tls, ANSWER_TIMEOUT)))
 
 
 async def close(client: "Redis | None") -> None:
@@ -62,14 +66,14 @@ async def endable(work: Coroutine[Any, Any, None]) -> None:
         raise failure
 
 
-def _options(tls: Tls | None) -> dict[str, Any]:
+def _options(tls: Tls | None, timeout: float) -> dict[str, Any]:
     # The protocol that every Redis knows; one that wants a password answers the newer one's HELLO with a riddle instead
     # of "Authentication required".
     options = {
         "single_connection_client": True,
         "protocol": 2,
-        "socket_timeout": ANSWER_TIMEOUT,
-        "socket_connect_timeout": ANSWER_TIMEOUT,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 0,
     }
@@ -102,7 +106,7 @@ class Client(Redis):
 
 def _client(where: StoreUrl, host: str, port: int) -> "Client":
     login: dict[str, Any] = {"db": where.database, "username": where.username, "password": where.password}
-    return Client(host=host, port=port, ssl=where.tls is not None, **login, **_options(where.tls))
+    return Client(host=host, port=port, ssl=where.tls is not None, **login, **_options(where.tls, ANSWER_TIMEOUT))
 
 
 async def find_master(where: StoreUrl) -> tuple[str, int]:
@@ -111,7 +115,8 @@ async def find_master(where: StoreUrl) -> tuple[str, int]:
     login: dict[str, Any] = {"username": where.sentinel_username, "password": where.sentinel_password}
     reasons = []
     for host, port in where.nodes:
-        client = Client(host=host, port=port, ssl=where.tls is not None, **login, **_options(where.tls))
+        options = login | _options(where.tls, SENTINEL_TIMEOUT)
+        client = Client(host=host, port=port, ssl=where.tls is not None, **options)
         try:
             found: Any = await client.sentinel_get_master_addr_by_name(where.master)
         except (RedisError, OSError) as error:

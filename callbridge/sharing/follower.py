@@ -1,13 +1,14 @@
 """A switch that another daemon follows: what that one writes, as readers of this one see it.
 
-Pure: `now` is seconds of the clock of the mirror's writers. What is doubted is said to be stale: while the writer says
-nothing for longer than its lease lasts (it writes every few seconds, if only that it is there), or Redis is away. Where
-the writer has removed the switch and nobody else follows it by then, its calls are gone.
+Pure: `now` is seconds of the clock of the mirror's writers. What is doubted is said to be stale: when the writer has
+given the switch up, while it says nothing for longer than its lease lasts (it writes every few seconds, if only that it
+is there), or Redis is away. Where the writer has removed the switch and nobody else follows it by then, or nobody has
+for as long as a switch may stay away, its calls are gone.
 """
 
 from typing import Final, Literal, get_args
 
-from callbridge.mirror import Mirror
+from callbridge.mirror import FORGET_AFTER, Mirror
 from callbridge.sharing.ledger import Entry, Snapshot, State
 
 SwitchState = Literal["live", "syncing", "stale", "down"]
@@ -49,11 +50,11 @@ class Follower:
             self.doubt(REWRITTEN, now)
             return
         self._run, self._writes, self._whole = snapshot.run, snapshot.writes, snapshot.whole
-        self._heard = now - snapshot.silent
-        self.core_uuid = snapshot.core_uuid or self.core_uuid
         if snapshot.state is None:
             self.doubt(NOBODY, now)
             return
+        self._heard = now - snapshot.silent
+        self.core_uuid = snapshot.core_uuid or self.core_uuid
         self._removed = False
         if not snapshot.whole:
             # What is known is nearer to the truth than what is half written.
@@ -68,6 +69,7 @@ class Follower:
         if entry.removed:
             self._removed, self._heard = True, now
         if entry.released:
+            self.doubt(NOBODY, now)
             return True
         self._heard = now
         if entry.reset or (entry.run, entry.writes) != (self._run, self._writes + 1) or not self._whole:
@@ -81,15 +83,15 @@ class Follower:
 
     def check(self, now: float) -> None:
         """Doubt the calls if nothing has been heard for too long."""
-        if now - self._heard <= self._lease:
-            return
-        if self._removed and self.core_uuid:
-            self.core_uuid, self._status.seen = "", None
-            self._mirror.replace(self._switch, (), self._status.run, self._status.seq + 1, now)
-        self.doubt(NOBODY, now)
+        if now - self._heard > self._lease:
+            self.doubt(NOBODY, now)
 
     def doubt(self, reason: str, now: float) -> None:
-        """The calls are as they were last known, and why."""
+        """The calls are as they were last known, and why; or gone by now."""
+        silent = now - self._heard
+        if self.core_uuid and silent > (self._lease if self._removed else FORGET_AFTER):
+            self.core_uuid, self._status.seen, self._whole = "", None, False
+            self._mirror.replace(self._switch, (), self._status.run, self._status.seq + 1, now)
         self._become("stale" if self.core_uuid else "down", reason, now)
 
     def _tell(self, state: State, said: float) -> None:

@@ -316,11 +316,16 @@ class Share:
         if not self._lease:
             return
         client = None
-        with suppress(RedisError, OSError):
+        try:
             client = await self._connect()
             ledger = Ledger(client, self._prefix, self._switch, 0)
             await (ledger.remove(self._lease) if self._removed else ledger.release(self._lease))
-        await close(client)
+        except (RedisError, OSError) as error:
+            # The lease ends by itself; what was to be removed stays.
+            level = self._log.error if self._removed else self._log.warning
+            level("store.not_removed" if self._removed else "store.not_released", error=f"{error}")
+        finally:
+            await close(client)
 
     @property
     def _run(self) -> str:

@@ -144,7 +144,8 @@ async def listening(answer: bytes = b"") -> AsyncIterator[int]:
 
 @pytest.mark.parametrize("url", ["redis://{}/0", "redis+sentinel://{}/mymaster", "redis+cluster://{}"])
 async def test_a_peer_that_never_answers_is_given_up_and_tried_again(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setattr(client_module, "ANSWER_TIMEOUT", 0.01)
+    for name in ("ANSWER_TIMEOUT", "SENTINEL_TIMEOUT"):
+        monkeypatch.setattr(client_module, name, 0.01)
     naps = Naps()
     async with listening() as port, sharing(url.format(f"127.0.0.1:{port}"), sleep=naps) as one:
         await one.until(lambda: len(naps.asked) == 3)
@@ -250,6 +251,19 @@ async def test_a_master_that_was_failed_over_by_hand_is_left_before_it_is_a_repl
         await asyncio.wait([looking])
         for client in (old, new):
             await client.aclose()
+
+
+async def test_a_sentinel_that_never_answers_leaves_time_to_ask_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "ANSWER_TIMEOUT", 1000.0)
+    monkeypatch.setattr(client_module, "SENTINEL_TIMEOUT", 0.1)
+    async with (
+        watched(tmp_path) as group,
+        listening() as silent,
+        sharing(group.url.replace("://", f"://127.0.0.1:{silent},")) as one,
+    ):
+        await one.owns()
 
 
 async def test_where_there_are_no_sentinels_there_is_no_other_master() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from callbridge.mirror import Mirror
+from callbridge.mirror import FORGET_AFTER, Mirror
 from callbridge.records import Ended, Record
 from callbridge.sharing.follower import NOBODY, REWRITTEN, Follower
 from callbridge.sharing.ledger import Entry, Snapshot, State
@@ -149,13 +149,35 @@ def test_where_nobody_has_written_yet_nothing_is_known() -> None:
     assert not reader.follower.take(entry(1, 0), 101.0)
 
 
-def test_a_lease_that_is_given_up_changes_nothing_by_itself() -> None:
+def test_a_lease_that_is_given_up_leaves_the_calls_without_anybody_who_knows_them() -> None:
     reader = Reader()
     reader.follower.load(snapshot(make("a")), 100.0)
     assert reader.follower.take(Entry("9-0", True, False, False, "", 0, 0, None, [], [], []), 101.0)
-    assert reader.status.state == "live"
-    assert reader.follower.take(entry(4, 41, make("b")), 102.0)
-    assert set(reader.calls) == {"a", "b"}
+    assert (set(reader.calls), reader.status.state, reader.status.error) == ({"a"}, "stale", NOBODY)
+    reader.follower.load(snapshot(make("a"), make("b"), run="8"), 101.5)
+    assert (set(reader.calls), reader.status.state) == ({"a", "b"}, "live")
+
+
+def test_calls_that_nobody_has_followed_for_ten_minutes_are_gone_and_never_said_to_have_ended() -> None:
+    reader = Reader()
+    reader.follower.load(snapshot(make("a")), 100.0)
+    silent_since = 99.75
+    reader.follower.check(silent_since + FORGET_AFTER)
+    assert (set(reader.calls), reader.status.state) == ({"a"}, "stale")
+    # Redis was away, and has nothing of it now: the switch may have been removed meanwhile.
+    reader.follower.load(LOST, silent_since + FORGET_AFTER)
+    reader.follower.doubt("Redis is away", silent_since + FORGET_AFTER + 0.1)
+    assert (reader.calls, reader.status.state, reader.status.seen) == ({}, "down", None)
+    assert reader.mirror.find_ended("a", None, 800.0) is None
+    assert not reader.follower.take(entry(4, 41, make("b")), 800.0)
+    reader.follower.load(snapshot(make("b"), writes=4, seq=41), 800.0)
+    assert (set(reader.calls), reader.status.state) == ({"b"}, "live")
+
+
+def test_what_was_left_in_redis_long_ago_is_not_shown() -> None:
+    reader = Reader()
+    reader.follower.load(snapshot(make("a"), silent=FORGET_AFTER + 1), 5000.0)
+    assert (reader.calls, reader.status.state) == ({}, "down")
 
 
 REMOVED = Entry("9-0", True, True, False, "", 0, 0, None, [], [], [])

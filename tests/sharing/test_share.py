@@ -215,6 +215,18 @@ async def test_when_the_owner_removes_the_switch_another_takes_over_with_the_sam
             assert await client.keys("*") == [CHANGES.encode()]
 
 
+async def test_what_could_not_be_removed_is_told(server: RedisServer) -> None:
+    async with sharing(server.url) as one:
+        await one.owns()
+        one.share.remove()
+        await server.kill()
+        with capture_logs() as told:
+            await one.stop()
+    assert [(line["log_level"], line["switch"]) for line in told if line["event"] == "store.not_removed"] == [
+        ("error", "pbx")
+    ]
+
+
 async def test_a_follower_that_removes_the_switch_takes_nothing_away(server: RedisServer, client: "Redis") -> None:
     async with sharing(server.url, name="one") as one:
         await one.owns()
