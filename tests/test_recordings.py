@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ async def show(path: Path, recording: recorded.Recording, port: int, replay: Rep
             replay.play(last)
             # The last that is asked for: what comes after it in the burst is not sent at all.
             wanted = max((e.sequence for e in burst if e.headers.get("Event-Name") in EVENTS), default=0)
-            await until(lambda wanted=wanted: followed.sequence >= wanted)  # type: ignore[misc]
+            await until(lambda wanted=wanted: followed.sequence >= wanted, 100.0)  # type: ignore[misc]
             if last in checkpoints:
                 # Each was taken when the switch had been quiet for a while.
                 clock.move_to(burst[-1].us / 1e6 + SPLIT_AFTER)
@@ -79,10 +80,12 @@ async def byte_by_byte(port: int) -> asyncio.Server:
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, step: int) -> None:
         try:
-            while data := await reader.read(65536):
-                for start in range(0, len(data), step):
-                    writer.write(data[start : start + step])
-                    await asyncio.sleep(0)
+            # Either side may reset its connection at the end, while a byte is still on its way.
+            with suppress(ConnectionError):
+                while data := await reader.read(65536):
+                    for start in range(0, len(data), step):
+                        writer.write(data[start : start + step])
+                        await asyncio.sleep(0)
         finally:
             writer.close()
 

@@ -61,6 +61,7 @@ NO_VARIABLES: Final = Variables()
 class Event(msgspec.Struct, gc=False):
     """One event (or `uuid_dump`, which has the same form and the same sequence numbers). An absent header is "" or 0.
 
+    The fields stand in the order in which a switch sends their headers: each is looked for first after the one before.
     `sequence` counts all events of the switch and is stamped when the event is made (switch_event.c,
     `switch_event_prep_for_delivery_detailed`). Times are microseconds since 1970; `date_local` is the switch's local
     time as `show channels` prints it.
@@ -71,44 +72,44 @@ class Event(msgspec.Struct, gc=False):
     date_local: str = field(name="Event-Date-Local", default="")
     timestamp: int = field(name="Event-Date-Timestamp", default=0)
     sequence: int = field(name="Event-Sequence", default=0)
-    body: str = field(name="_body", default="")
-
-    uuid: str = field(name="Unique-ID", default="")
+    job_uuid: str = field(name="Job-UUID", default="")
+    bridge_a_uuid: str = field(name="Bridge-A-Unique-ID", default="")
+    bridge_b_uuid: str = field(name="Bridge-B-Unique-ID", default="")
     old_uuid: str = field(name="Old-Unique-ID", default="")
-    channel_name: str = field(name="Channel-Name", default="")
-    call_direction: str = field(name="Call-Direction", default="")
+
     state: str = field(name="Channel-State", default="")
-    state_number: int = field(name="Channel-State-Number", default=0)
     callstate: str = field(name="Channel-Call-State", default="")
+    state_number: int = field(name="Channel-State-Number", default=0)
+    channel_name: str = field(name="Channel-Name", default="")
+    uuid: str = field(name="Unique-ID", default="")
+    call_direction: str = field(name="Call-Direction", default="")
+    presence_id: str = field(name="Channel-Presence-ID", default="")
     answer_state: str = field(name="Answer-State", default="")
     hangup_cause: str = field(name="Hangup-Cause", default="")
-    presence_id: str = field(name="Channel-Presence-ID", default="")
 
     caller_name: str = field(name="Caller-Caller-ID-Name", default="")
     caller_number: str = field(name="Caller-Caller-ID-Number", default="")
     original_name: str = field(name="Caller-Orig-Caller-ID-Name", default="")
     original_number: str = field(name="Caller-Orig-Caller-ID-Number", default="")
     callee_name: str = field(name="Caller-Callee-ID-Name", default="")
-    destination: str = field(name="Caller-Destination-Number", default="")
     network_address: str = field(name="Caller-Network-Addr", default="")
+    destination: str = field(name="Caller-Destination-Number", default="")
     context: str = field(name="Caller-Context", default="")
-    created_us: int = field(name="Caller-Channel-Created-Time", default=0)
     profile_us: int = field(name="Caller-Profile-Created-Time", default=0)
     """When the channel got the caller profile that it has now: every transfer and every later bridge gives it another.
     """
+    created_us: int = field(name="Caller-Channel-Created-Time", default=0)
     answered_us: int = field(name="Caller-Channel-Answered-Time", default=0)
     last_hold_us: int = field(name="Caller-Channel-Last-Hold", default=0)
     hold_accum_us: int = field(name="Caller-Channel-Hold-Accum", default=0)
 
     other_type: str = field(name="Other-Type", default="")
     other_leg_uuid: str = field(name="Other-Leg-Unique-ID", default="")
-    bridge_a_uuid: str = field(name="Bridge-A-Unique-ID", default="")
-    bridge_b_uuid: str = field(name="Bridge-B-Unique-ID", default="")
 
     record_path: str = field(name="Record-File-Path", default="")
-    job_uuid: str = field(name="Job-UUID", default="")
     session_count: str = field(name="Session-Count", default="")
     """Of HEARTBEAT: how many sessions there are; as text, because none and not said differ."""
+    body: str = field(name="_body", default="")
 
     variables: Variables = field(name="", default=NO_VARIABLES)
     """No header has this name: they are read by a pass of their own."""
