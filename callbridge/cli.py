@@ -77,7 +77,7 @@ async def _serve(config: Config, read: Callable[[], Config]) -> None:
 
 def _give_memory_back() -> None:
     """Have glibc keep little of what is free. By itself it keeps twice the largest block that it has ever seen, and a
-    list of 20,000 channels is one of 8 MB; a list of 10,000 calls, one of 2 MB, is to be kept for the next one."""
+    list of 20,000 channels is one of 8 MB; one of 2 MB, a snapshot of 10,000 calls, is to be kept for the next one."""
     trim_threshold, mmap_threshold = -1, -3
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)

@@ -1,16 +1,15 @@
 """What readers see: every tenant's calls as encoded rows, kept up to date change by change.
 
-A row is encoded when its call changes, never when it is asked for; a list is a join of rows, kept until the next change
-of that tenant. No I/O and no clock: whoever writes tells the time.
+No I/O and no clock: whoever writes tells the time.
 """
 
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator
-from itertools import count
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, Literal
 
 import msgspec
 
+from callbridge.listing import Entry, Listing
 from callbridge.records import Ended, Monitor, Record, encode_row
 
 EVERY_TENANT: Final = None
@@ -28,89 +27,6 @@ MAX_ENDED: Final = 50_000
 
 MAX_ENDED_MONITORS: Final = 5_000
 """Ended monitors that are remembered, the newest."""
-
-
-class Entry:
-    """One live call as readers see it: the record, and its row as bytes that end in a comma."""
-
-    __slots__ = ("record", "row")
-
-    def __init__(self, record: Record) -> None:
-        self.record = record
-        self.row = encode_row(record)
-
-    def __repr__(self) -> str:
-        return f"<Entry {self.record.call_id}>"
-
-
-class Listing:
-    """The calls of one tenant (or of all), oldest first.
-
-    `rows_version` counts what changes the rows of the contract, `version` also what only `fields=` shows. Two listings
-    may have the same versions, but never the same `serial`.
-    """
-
-    _serials = count()
-
-    def __init__(self) -> None:
-        self.serial = next(self._serials)
-        self.version = 0
-        self.rows_version = 0
-        self._entries: dict[Entry, None] = {}
-        self._newest_us = 0
-        self._in_order = True
-        self._body = b""
-        self._body_state = (-1, False)
-
-    def __repr__(self) -> str:
-        return f"<Listing {len(self._entries)} calls, version {self.version}>"
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __iter__(self) -> Iterator[Entry]:
-        """The entries, oldest call first."""
-        if not self._in_order:
-            self._entries = dict.fromkeys(sorted(self._entries, key=lambda entry: entry.record.created_us))
-            self._in_order = True
-        return iter(self._entries)
-
-    def body(self, complete: bool) -> bytes:
-        """The whole list as the contract has it, joined once and kept until a row changes."""
-        state = (self.rows_version, complete)
-        if self._body_state != state:
-            self._body = list_body([entry.row for entry in self], len(self), complete)
-            self._body_state = state
-        return self._body
-
-    def add(self, entry: Entry) -> None:
-        """A call appears."""
-        created_us = entry.record.created_us
-        if created_us < self._newest_us:
-            self._in_order = False
-        else:
-            self._newest_us = created_us
-        self._entries[entry] = None
-        self.note(row_changed=True)
-
-    def remove(self, entry: Entry) -> None:
-        """A call goes."""
-        del self._entries[entry]
-        self.note(row_changed=True)
-
-    def note(self, *, row_changed: bool) -> None:
-        """A call of this listing has changed."""
-        self.version += 1
-        if row_changed:
-            self.rows_version += 1
-
-
-def list_body(rows: list[bytes], total: int, complete: bool) -> bytes:
-    """A list of rows that each end in a comma, with what the contract wraps around them."""
-    if rows:
-        rows[-1] = rows[-1][:-1]
-    end = b'],"total":%d,"complete":%s}' % (total, b"true" if complete else b"false")
-    return b"".join([b'{"data":[', *rows, end])
 
 
 State = Literal["live", "syncing", "stale", "down"]
@@ -345,19 +261,21 @@ class Mirror:
             self._list(entry)
         else:
             before, row = entry.record, encode_row(record)
-            row_changed = row != entry.row
             if (before.tenant, before.created_us) != (record.tenant, record.created_us):
                 # Its place in the lists is another one.
                 self._unlist(entry)
                 entry.record, entry.row = record, row
                 self._list(entry)
             else:
-                entry.record = record
-                if row_changed:
+                difference = 0
+                if row != entry.row:
+                    difference = -entry.digest()
                     entry.row = row
-                self._listings[EVERY_TENANT].note(row_changed=row_changed)
+                    difference += entry.digest()
+                entry.record = record
+                self._listings[EVERY_TENANT].note(entry, difference)
                 if record.tenant is not None:
-                    self._listings[record.tenant].note(row_changed=row_changed)
+                    self._listings[record.tenant].note(entry, difference)
             if before.ids != record.ids:
                 self._drop_aliases(aliases, entry, before.ids)
         for other_id in record.ids:
@@ -382,14 +300,16 @@ class Mirror:
                 del aliases[other_id]
 
     def _list(self, entry: Entry) -> None:
-        self._listings[EVERY_TENANT].add(entry)
+        digest = entry.digest()
+        self._listings[EVERY_TENANT].add(entry, digest)
         if entry.record.tenant is not None:
-            self._listings.setdefault(entry.record.tenant, Listing()).add(entry)
+            self._listings.setdefault(entry.record.tenant, Listing()).add(entry, digest)
 
     def _unlist(self, entry: Entry) -> None:
-        self._listings[EVERY_TENANT].remove(entry)
+        digest = entry.digest()
+        self._listings[EVERY_TENANT].remove(entry, digest)
         if entry.record.tenant is not None:
-            self._listings[entry.record.tenant].remove(entry)
+            self._listings[entry.record.tenant].remove(entry, digest)
 
     def _remember(self, switch: str, call: Ended, now: float) -> None:
         known = EndedCall(call, switch, now)

@@ -96,7 +96,7 @@ _encode_row: Final = msgspec.json.Encoder().encode
 
 
 def encode_row(record: Record) -> bytes:
-    """The row of the list, followed by a comma: rows are joined without anything in between."""
+    """The row of the list."""
     row = Row(
         record.call_id,
         record.context,
@@ -107,7 +107,7 @@ def encode_row(record: Record) -> bytes:
         record.source,
         record.state,
     )
-    return _encode_row(row) + b","
+    return _encode_row(row)
 
 
 def tenant_of(call: Call, shared_contexts: frozenset[str]) -> str | None:

@@ -135,7 +135,7 @@ def changing(times: int) -> None:
 
 def constant(times: int) -> None:
     """The same bytes from an application that knows nothing."""
-    body = filled().mirror.listing(None).body(complete=False)
+    body = b"".join(filled().mirror.listing(None).pieces(complete=False))
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=body, content_type="application/json")

@@ -16,7 +16,7 @@ from multidict import MultiMapping
 from yarl import URL
 
 from callbridge.http.failures import invalid_parameter
-from callbridge.mirror import Entry, Listing, list_body
+from callbridge.listing import Entry, Listing, list_body
 from callbridge.records import Record, Row
 
 MAX_LIMIT: Final = 100_000
@@ -102,6 +102,12 @@ class Query(msgspec.Struct, frozen=True):
     def selects(self) -> bool:
         """Whether calls are left out, apart from paging."""
         return bool(self.filters or self.text)
+
+    @property
+    def rows_alone(self) -> bool:
+        """Whether the answer comes of the rows of the contract and their order, and of nothing else."""
+        named = {*self.fields, *(name for name, _ in self.filters), self.sort or "call_id"}
+        return not self.text and named.issubset(ROW_FIELDS)
 
 
 def parse(url: URL, kind: Kind = "list") -> Query:

@@ -58,7 +58,7 @@ class View:
         complete = is_complete(mirror, self.query.switches)
         listing = mirror.listing(self.tenant)
         plain = not self.query.selects and not self.query.fields
-        body = listing.body(complete) if plain else answer(listing, self.query, complete, 0)
+        body = b"".join(listing.pieces(complete)) if plain else answer(listing, self.query, complete, 0)
         return b"event: snapshot\nid: %b\ndata: %b\n\n" % (self.event_id(at), body)
 
     def switches(self, mirror: Mirror) -> Event:
@@ -92,7 +92,7 @@ class View:
 
     def _row(self, record: Record) -> bytes:
         if not self.query.fields:
-            return encode_row(record)[:-1]
+            return encode_row(record)
         return _encode({name: get(record, 0) for name, get in self._fields})
 
     def _update(self, before: Record, after: Record) -> Event | None:

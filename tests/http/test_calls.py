@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from callbridge.http.calls import Pieces
+from callbridge.listing import BLOCK
 from callbridge.mirror import REMEMBER_ENDED_FOR, Mirror
 from callbridge.records import Ended, Leg, Monitor
 from tests.http.kit import NOW, OF_A, OF_B, live, serving
@@ -34,6 +36,25 @@ async def test_without_calls_the_list_is_empty() -> None:
     async with serving(live(Mirror(["pbx"]))) as api:
         for token in (OF_A, OF_B):
             assert (await api.get("/v1/call", token)).body == b'{"data":[],"total":0,"complete":true}'
+
+
+async def test_a_list_of_several_blocks_is_sent_whole() -> None:
+    calls = [record(f"{number:04}", number) for number in range(2 * BLOCK + 1)]
+    async with serving(live(filled(*calls))) as api:
+        answer = await api.get("/v1/call")
+        assert answer.ids == [call.call_id for call in calls]
+        assert answer.json["total"] == len(calls)
+        assert answer.body == (await api.get("/v1/call?require=live")).body
+        assert answer.headers["Content-Length"] == f"{len(answer.body)}"
+        assert answer.headers["Content-Type"] == "application/json"
+        head = await api.get("/v1/call", method="HEAD")
+        assert (head.status, head.body) == (200, b"")
+        assert head.headers["Content-Length"] == f"{len(answer.body)}"
+        assert (await api.get("/v1/call", If_None_Match=answer.headers["ETag"])).status == 304
+
+
+def test_what_is_sent_in_pieces_can_be_read_as_text() -> None:
+    assert Pieces(["đ".encode()[:1], "đ".encode()[1:]]).decode() == "đ"
 
 
 @pytest.mark.parametrize("path", ["/v1/call?", "/v1/call?&", "/v1/call?&&"])

@@ -19,6 +19,11 @@ LISTS = (
     "/v1/call?sort=-created_time",
     "/v1/call?fields=call_id,callstate",
 )
+OF_ROWS = (
+    *LISTS[:5],
+    "/v1/call?sort=-created_time",
+    "/v1/call?fields=call_id,state&destination=0899123456",
+)
 SHOWING_MORE = (
     "/v1/call?fields=call_id,callstate",
     "/v1/call?q=101",
@@ -65,9 +70,9 @@ async def test_every_change_of_a_row_changes_the_tag(path: str) -> None:
 async def test_what_no_row_shows_changes_only_the_tags_of_lists_that_depend_on_it() -> None:
     mirror = live(filled(record("a"), record("b", 1)))
     async with serving(mirror) as api:
-        rows, more = [await tag_of(api, path) for path in LISTS[:4]], [await tag_of(api, path) for path in SHOWING_MORE]
+        rows, more = [await tag_of(api, path) for path in OF_ROWS], [await tag_of(api, path) for path in SHOWING_MORE]
         change(mirror, record("a", callstate="HELD"))
-        assert [await asked_again(api, path, tag) for path, tag in zip(LISTS[:4], rows, strict=True)] == [304] * 4
+        assert [await asked_again(api, path, tag) for path, tag in zip(OF_ROWS, rows, strict=True)] == [304] * 7
         assert [await asked_again(api, path, tag) for path, tag in zip(SHOWING_MORE, more, strict=True)] == [200] * 4
 
 
@@ -105,12 +110,38 @@ async def test_the_tag_may_be_in_a_second_header() -> None:
         assert (await api.send(head + f"If-None-Match: {tag}".encode())).status == 304
 
 
-async def test_a_tag_of_an_earlier_run_matches_nothing() -> None:
+@pytest.mark.parametrize("path", OF_ROWS)
+async def test_a_list_of_rows_has_the_same_tag_in_every_daemon_and_after_a_restart(path: str) -> None:
+    calls = [record("a"), record("b", 1), record("c", 1, state="CS_PARK"), record("d", 2)]
+    async with serving(live(filled(*calls))) as api:
+        tag = await tag_of(api, path)
+    # There they became known in another order, and one by one.
+    other = live(filled(*reversed(calls)))
+    change(other, record("b", 1, state="CS_PARK"), record("x", tenant="x.example"))
+    change(other, record("b", 1), gone=["x"])
+    async with serving(other) as api:
+        assert await asked_again(api, path, tag) == 304
+        change(other, record("d", 2, destination="100"))
+        assert await asked_again(api, path, tag) == 200
+
+
+@pytest.mark.parametrize("path", SHOWING_MORE)
+async def test_any_other_list_has_a_tag_of_its_run_alone(path: str) -> None:
     mirror = live(filled(record("a")))
     async with serving(mirror) as api:
-        tag = await tag_of(api)
+        tag = await tag_of(api, path)
     async with serving(mirror) as api:
-        assert await asked_again(api, "/v1/call", tag) == 200
+        assert await asked_again(api, path, tag) == 200
+
+
+@pytest.mark.parametrize("path", OF_ROWS)
+async def test_what_is_as_it_was_before_is_not_sent_again(path: str) -> None:
+    mirror = live(filled(record("a"), record("b", 1)))
+    async with serving(mirror) as api:
+        tag = await tag_of(api, path)
+        change(mirror, record("a", state="CS_PARK"), record("c"))
+        change(mirror, record("a"), gone=["c"])
+        assert await asked_again(api, path, tag) == 304
 
 
 CLOCKED = (
