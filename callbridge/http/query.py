@@ -74,6 +74,8 @@ FIELDS: Final[Mapping[str, Getter]] = {
 }
 """Every field of a call, in the order in which `GET /v1/call/{id}` shows them."""
 
+_OF_ROWS: Final = frozenset(ROW_FIELDS)
+
 SINGLE_FIELDS: Final = tuple(name for name in FIELDS if name not in LIST_FIELDS)
 
 
@@ -106,8 +108,8 @@ class Query(msgspec.Struct, frozen=True):
     @property
     def rows_alone(self) -> bool:
         """Whether the answer comes of the rows of the contract and their order, and of nothing else."""
-        named = {*self.fields, *(name for name, _ in self.filters), self.sort or "call_id"}
-        return not self.text and named.issubset(ROW_FIELDS)
+        named = (*self.fields, *[name for name, _ in self.filters], self.sort or "call_id")
+        return not self.text and _OF_ROWS.issuperset(named)
 
 
 def parse(url: URL, kind: Kind = "list") -> Query:
