@@ -11,7 +11,6 @@ From then on every channel is probed in turn, and the channels are listed again 
 """
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Literal
@@ -26,6 +25,7 @@ from callbridge.errors import CallbridgeError, CommandRefused, Disconnected, Rem
 from callbridge.esl.connection import Connection
 from callbridge.esl.events import Event
 from callbridge.mirror import FORGET_AFTER, Mirror
+from callbridge.probes import Answers, Probes
 from callbridge.records import Record
 from callbridge.store import Store
 from callbridge.table import EVENTS, SWITCH_EVENTS, CallTable
@@ -39,9 +39,6 @@ LIST_AGAIN: Final = 2.0
 
 LIST_TIMEOUT: Final = 60.0
 """Seconds that a list may take: 76 ms for 10,000 channels on an idle switch (measured)."""
-
-PROBERS: Final = 16
-"""Probes under way at once: enough to keep the switch busy (3,400 a second), few enough to let a command through."""
 
 TICK: Final = 0.25
 """Seconds between looks at what time alone brings, while there is something to come."""
@@ -62,8 +59,6 @@ REVIEW_EVERY: Final = 0.5
 SHUTDOWN_TAKES: Final = 10.0
 """Seconds that a switch has to end its calls and close the connection after it has said that it ends. Its calls are
 stale from that word on; how they end is still heard."""
-
-_UUID: Final = re.compile(r"[A-Za-z0-9_.:@+-]{1,255}", re.ASCII)
 
 log = structlog.get_logger("callbridge.switch")
 
@@ -98,7 +93,7 @@ class Reflector:
         self._leading = asyncio.Event()
         self._away_since: float | None = None
         self._events: Connection | None = None
-        self._to_probe: asyncio.Queue[str] = asyncio.Queue()
+        self._probes: Probes | None = None
         self._ticking: asyncio.TimerHandle | None = None
         self._log = log.bind(switch=switch.name)
 
@@ -191,17 +186,16 @@ class Reflector:
         host, port = split_address(self._switch.address)
         events = await Connection.open(host, port, self._switch.password or "", self._on_events, self._clock)
         self.turned = self._clock()
-        self._events = events
+        self._events, self._probes = events, Probes(commands, self._take_answers)
         try:
-            await self._follow(commands, events, core_uuid)
+            await self._follow(commands, events, self._probes, core_uuid)
         finally:
-            self._events = None
+            self._events = self._probes = None
             events.close()
 
-    async def _follow(self, commands: Connection, events: Connection, core_uuid: str) -> None:
+    async def _follow(self, commands: Connection, events: Connection, probes: Probes, core_uuid: str) -> None:
         if not self.leading:
             raise Disconnected("another callbridge follows the switch")
-        self._to_probe = asyncio.Queue()
         self.table.begin(same_run=core_uuid == self.core_uuid)
         self.core_uuid = core_uuid
         self._away_since = None
@@ -214,9 +208,8 @@ class Reflector:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._until_closed(events))
             tasks.create_task(self._keep_alive(events))
-            for _ in range(PROBERS):
-                tasks.create_task(self._probe(commands))
-            tasks.create_task(self._synchronise(commands))
+            tasks.create_task(probes.run())
+            tasks.create_task(self._synchronise(commands, probes))
             tasks.create_task(self._review())
             tasks.create_task(self._count(commands))
 
@@ -233,13 +226,13 @@ class Reflector:
             if self.leading:
                 self.status.seen = max(self.status.seen or 0.0, connection.last_received)
 
-    async def _synchronise(self, commands: Connection) -> None:
+    async def _synchronise(self, commands: Connection, probes: Probes) -> None:
         began = self._clock()
         for number, at in enumerate(LIST_AT):
             await self._sleep(max(0.0, began + at - self._clock()))
             listed = await self._list(commands)
             self._compare(listed)
-            await self._to_probe.join()
+            await probes.join()
             if number >= 1 and self.status.state == "syncing":
                 self.sure = True
                 self._become("live", None)
@@ -287,26 +280,17 @@ class Reflector:
                 self._become("syncing", str(error))
                 await self._sleep(LIST_AGAIN)
 
-    async def _probe(self, commands: Connection) -> None:
-        while True:
-            uuid = await self._to_probe.get()
-            try:
-                # A uuid with a blank in it would be another command, whose answer proves nothing.
-                answer = await commands.command(f"api uuid_dump {uuid} json") if _UUID.fullmatch(uuid) else ""
-                self._take_answer(uuid, answer)
-            finally:
-                self._to_probe.task_done()
-
-    def _take_answer(self, uuid: str, answer: str) -> None:
+    def _take_answers(self, answers: Answers) -> None:
         if not self.leading:
             return
         now = self._clock()
-        if (event := dump_of(uuid, answer)) is not None:
-            self.table.apply(event, now)
-        elif answer.startswith("-ERR No such channel"):
-            self.table.absent(uuid, now)
-        else:
-            self.table.unanswered(uuid)
+        for uuid, answer in answers:
+            if (event := dump_of(uuid, answer)) is not None:
+                self.table.apply(event, now)
+            elif answer.startswith("-ERR No such channel"):
+                self.table.absent(uuid, now)
+            else:
+                self.table.unanswered(uuid)
         for channel, found in self.table.take_corrections():
             if self.status.state == "live":
                 self.status.corrections[found] += 1
@@ -344,8 +328,8 @@ class Reflector:
             self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
 
     def _ask(self) -> None:
-        for uuid in self.table.take_probes():
-            self._to_probe.put_nowait(uuid)
+        if self._probes is not None:
+            self._probes.ask(self.table.take_probes())
 
     def _tick(self) -> None:
         self._ticking = None

@@ -6,7 +6,7 @@ the only queue. Everything else about the dialogue is in `protocol`.
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Self, cast
 
 from callbridge.errors import CommandRefused, Disconnected, SwitchError, SwitchSilent, SwitchUnreachable
@@ -45,6 +45,8 @@ class Connection(asyncio.Protocol):
         self._jobs: dict[str, asyncio.Future[str]] = {}
         self._on_events = on_events
         self._transport: asyncio.Transport | None = None
+        self._flushing = False
+        """Whether what is to be sent will be, at the end of this turn of the loop."""
         self._ended = False
 
     def __repr__(self) -> str:
@@ -88,7 +90,35 @@ class Connection(asyncio.Protocol):
         Raises SwitchError when the connection ends before the answer came, SwitchSilent when it did not come in time
         (its place in the queue is kept: a late reply goes nowhere), LocalProtocolError when nothing was sent.
         """
-        return await self._answer(self._send(line, {}), line, timeout)
+        return await self.answer_to(self.send(line), line, timeout=timeout)
+
+    def send(self, line: str, headers: Mapping[str, str] | None = None) -> "asyncio.Future[str]":
+        """Send one command. The future gives the switch's words, or raises the SwitchError with which the connection
+        ends; `answer_to` waits for it with a limit.
+
+        Raises LocalProtocolError when nothing was sent, SwitchError when the connection has ended.
+        """
+        if self.closed.done():
+            raise self.closed.result()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[str] = loop.create_future()
+        self._replies[self._protocol.send(line, headers)] = future
+        if not self._flushing:
+            # What is sent in the same turn of the loop leaves in one write: a read brings many answers, and each of
+            # them lets another probe go.
+            self._flushing = True
+            loop.call_soon(self._flush)
+        return future
+
+    async def answer_to(self, sent: "asyncio.Future[str]", line: str, *, timeout: float = REPLY_TIMEOUT) -> str:
+        """Wait for the answer to what was sent. Raises what `command` raises."""
+        try:
+            async with asyncio.timeout(timeout):
+                return await sent
+        except TimeoutError:
+            # The name alone: an argument may be a caller's number.
+            name = line.removeprefix("api ").partition(" ")[0]
+            raise SwitchSilent(f"the switch has not answered {name!r} within {timeout:g} s") from None
 
     async def api(self, line: str, *, timeout: float = REPLY_TIMEOUT) -> str:
         """Run `api LINE` and give its output. Raises CommandRefused for `-ERR`, and what `command` raises."""
@@ -102,8 +132,9 @@ class Connection(asyncio.Protocol):
         job = str(uuid.uuid4())
         result = self._jobs[job] = asyncio.get_running_loop().create_future()
         try:
-            _accepted(line, await self._answer(self._send(f"bgapi {line}", {"Job-UUID": job}), line, timeout))
-            return _accepted(line, await self._within(result, line, timeout))
+            sent = self.send(f"bgapi {line}", {"Job-UUID": job})
+            _accepted(line, await self.answer_to(sent, line, timeout=timeout))
+            return _accepted(line, await self.answer_to(result, line, timeout=timeout))
         finally:
             self._jobs.pop(job, None)
             result.cancel()
@@ -146,38 +177,13 @@ class Connection(asyncio.Protocol):
 
     # How it is done.
 
-    def _send(self, line: str, headers: dict[str, str]) -> "asyncio.Future[str]":
-        if self.closed.done():
-            raise self.closed.result()
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[str] = loop.create_future()
-        self._replies[self._protocol.send(line, headers)] = future
-        # What is sent in the same turn of the loop leaves in one write: a read brings many answers, and each of them
-        # lets another probe go.
-        loop.call_soon(self._flush)
-        return future
-
     def _flush(self) -> None:
+        self._flushing = False
         data = self._protocol.data_to_send()
         if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
             if self._transport.get_write_buffer_size() > MAX_UNWRITTEN:
                 self._end(SwitchSilent("the switch no longer reads what it is sent"))
-
-    async def _answer(self, future: "asyncio.Future[str]", line: str, timeout: float) -> str:
-        try:
-            return await self._within(future, line, timeout)
-        finally:
-            future.cancel()
-
-    async def _within(self, future: "asyncio.Future[str]", line: str, timeout: float) -> str:
-        try:
-            async with asyncio.timeout(timeout):
-                return await future
-        except TimeoutError:
-            # The name alone: an argument may be a caller's number.
-            name = line.removeprefix("api ").partition(" ")[0]
-            raise SwitchSilent(f"the switch has not answered {name!r} within {timeout:g} s") from None
 
     def _take_reply(self, reply: Reply) -> None:
         future = self._replies.pop(reply.serial)
