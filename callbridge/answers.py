@@ -8,9 +8,9 @@ from callbridge.errors import RemoteProtocolError
 from callbridge.esl.events import Event, decode_json
 
 _LIST_ROW: Final = re.compile(
-    r"^([A-Za-z0-9_.:@+-]{1,255})\|(in|out)bound\|(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\|", re.ASCII | re.MULTILINE
+    r"([A-Za-z0-9_.:@+-]{1,255})\|(in|out)bound\|(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\|", re.ASCII
 )
-_LIST_END: Final = re.compile(r"(?:^|\n)\d+ total\.\s*$")
+_LIST_END: Final = re.compile(r"\d+ total\.")
 
 
 def parse_list(text: str) -> dict[str, str]:
@@ -20,12 +20,17 @@ def parse_list(text: str) -> dict[str, str]:
 
     Raises RemoteProtocolError for what is no whole list: an error, or rows without the line that counts them.
     """
-    if text.startswith("-") or not _LIST_END.search(text):
+    end = len(text.rstrip())
+    if text.startswith("-") or not _LIST_END.fullmatch(text, text.rfind("\n", 0, end) + 1, end):
         raise RemoteProtocolError(f"`show channels` gave no list: {' '.join(text[-200:].split())!r}")
     inbound: dict[str, str] = {}
     others: dict[str, str] = {}
-    for row in _LIST_ROW.finditer(text):
-        (inbound if row[2] == "in" else others)[row[1]] = shared(row[3])
+    start = 0
+    while start < end:
+        # Line by line, because a search would try every place of some eight megabytes.
+        if row := _LIST_ROW.match(text, start):
+            (inbound if row[2] == "in" else others)[row[1]] = shared(row[3])
+        start = text.find("\n", start, end) + 1 or end
     return inbound | others
 
 

@@ -319,11 +319,17 @@ class Call:
 
 def utc_offset(event: Event) -> int:
     """Seconds by which the switch's clock on the wall is ahead of UTC; 0 where the event does not say."""
+    local = _seconds_of(event.date_local)
+    return 0 if local is None else local - event.timestamp // 1_000_000
+
+
+@lru_cache(maxsize=256)
+def _seconds_of(time: str) -> int | None:
+    """What `local_time` has made, without an offset; None of what is no time."""
     try:
-        local = datetime.fromisoformat(event.date_local).replace(tzinfo=UTC).timestamp()
+        return int(datetime.fromisoformat(time).replace(tzinfo=UTC).timestamp())
     except ValueError:
-        return 0
-    return round(local - event.timestamp // 1_000_000)
+        return None
 
 
 @lru_cache(maxsize=4096)

@@ -26,6 +26,7 @@ MAX_BODY: Final = 64 * 1024 * 1024
 """Bytes of one body. `show channels as delim |` takes some 400 bytes a channel: this is room for 160,000."""
 
 _EVENT_HEAD: Final = re.compile(rb"Content-Length: (\d{1,8})\nContent-Type: text/event-(json|plain)\n\n")
+_ANSWER_HEAD: Final = re.compile(rb"Content-Type: api/response\nContent-Length: (\d{1,8})\n\n")
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _LENGTH: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 
@@ -94,9 +95,10 @@ class FrameReader:
         while position < end:
             if head := _EVENT_HEAD.match(data, position):
                 kind, headers = _EVENT_KIND[head[2]], _NO_HEADERS
-                start, length = head.end(), int(head[1])
-                if length > MAX_BODY:
-                    raise _too_long(length)
+                start, length = head.end(), _within_limit(int(head[1]))
+            elif head := _ANSWER_HEAD.match(data, position):
+                kind, headers = "api/response", _NO_HEADERS
+                start, length = head.end(), _within_limit(int(head[1]))
             elif data[position] == 0x0A:
                 position += 1
                 continue
@@ -145,11 +147,10 @@ def _content_length(headers: Mapping[str, str]) -> int:
     text = headers.get("content-length", "0")
     if not _LENGTH.fullmatch(text):
         raise RemoteProtocolError(f"Content-Length is {text[:20]!r}, which is no length")
-    length = int(text)
+    return _within_limit(int(text))
+
+
+def _within_limit(length: int) -> int:
     if length > MAX_BODY:
-        raise _too_long(length)
+        raise RemoteProtocolError(f"Content-Length is {length} bytes; the limit is {MAX_BODY}")
     return length
-
-
-def _too_long(length: int) -> RemoteProtocolError:
-    return RemoteProtocolError(f"Content-Length is {length} bytes; the limit is {MAX_BODY}")

@@ -204,7 +204,7 @@ def encode_command(line: str, headers: Mapping[str, str]) -> bytes:
     (`parse_command`), so such a line does not leave.
     """
     lines = [line, *(f"{name}: {value}" for name, value in headers.items())]
-    if not line or any(_UNSENDABLE.search(text) for text in lines):
+    if not line or _UNSENDABLE.search(" ".join(lines)):
         raise LocalProtocolError("a command held a control character or nothing at all; it was not sent")
     low = line.lower()
     if "mod_event_socket" in low and ("unload" in low or "reload" in low):
