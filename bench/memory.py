@@ -18,8 +18,8 @@ MAX_BYTES: Final = 3072
 AT: Final = 10_000
 """The calls for which that is promised."""
 
-SETTLE: Final = 5.5
-"""Seconds after which the daemon has listed the channels for the last time."""
+SETTLE: Final = 8.0
+"""Seconds after which the daemon has listed the channels for the last time and given back what it does not need."""
 
 
 def run() -> list[Line]:

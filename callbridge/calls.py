@@ -46,6 +46,9 @@ MONITOR_APPLICATIONS: Final = frozenset(("eavesdrop", "three_way"))
 TELLING_APPLICATIONS: Final = MONITOR_APPLICATIONS | {"conference"}
 """The applications whose argument is of use: whom they listen to, or the room."""
 
+RANKED: Final = 48
+"""Bits of an `age_key` for the number of the channel's first event."""
+
 RESTORED: Final = -1
 """The `epoch` of a channel that is known from what was published of it, and of which no dump has come yet."""
 
@@ -86,7 +89,6 @@ class Channel:
         "cause",
         "context",
         "created",
-        "created_us",
         "destination",
         "domain",
         "epoch",
@@ -129,7 +131,7 @@ class Channel:
         self.epoch = 0
         self.inbound = event.call_direction == "inbound"
         self.is_virtual = event.channel_name.startswith(VIRTUAL)
-        self.created_us = event.timestamp if fresh else event.created_us
+        created_us = event.timestamp if fresh else event.created_us
         self.created = shared(event.date_local if fresh else created or local_time(event.created_us, utc_offset(event)))
         self.extension = shared(_extension(event, self.inbound, fresh))
         self.number = self.extension or shared(_outside_number(event, self.inbound))
@@ -141,7 +143,7 @@ class Channel:
         self.origin_uuid = _origin(event, fresh)
         made = bool(self.origin_uuid) or (self.inbound and self.is_virtual)
         rank = 2 if made else int(not self.inbound)
-        self.age_key = ((self.created_us << 2 | rank) << 48) + self.sequence
+        self.age_key = ((created_us << 2 | rank) << RANKED) + self.sequence
         """By which the older of two channels is told; one number, because a tuple takes twice the memory. The switch's
         clock ticks every 20 ms: of one tick, a leg that nobody made came first, and the far end of a loopback pair
         after the near one."""
@@ -170,6 +172,11 @@ class Channel:
 
     def __repr__(self) -> str:
         return f"<Channel {self.uuid[:8]} {self.number} {self.state}{' hung up' if self.hungup else ''}>"
+
+    @property
+    def created_us(self) -> int:
+        """When it was created."""
+        return self.age_key >> RANKED + 2
 
     def take(self, event: Event) -> None:
         """Take over what an event of this channel says."""
@@ -325,17 +332,21 @@ def utc_offset(event: Event) -> int:
 
 @lru_cache(maxsize=256)
 def _seconds_of(time: str) -> int | None:
-    """What `local_time` has made, without an offset; None of what is no time."""
+    """What `_time_of` has made; None of what is no time."""
     try:
         return int(datetime.fromisoformat(time).replace(tzinfo=UTC).timestamp())
     except ValueError:
         return None
 
 
-@lru_cache(maxsize=4096)
 def local_time(us: int, offset: int) -> str:
     """A time as `show channels` prints it: `2021-06-08 17:37:37`."""
-    return datetime.fromtimestamp(us // 1_000_000 + offset, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return _time_of(us // 1_000_000 + offset)
+
+
+@lru_cache(maxsize=4096)
+def _time_of(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _extension(event: Event, inbound: bool, fresh: bool) -> str:

@@ -87,6 +87,8 @@ class CallSet:
         for uuid in self._awaited.pop(channel.uuid, ()):
             other = self.channels[uuid]
             if channel.uuid in other.peers:
+                # The very string that this channel holds from now on (`known`).
+                other.peers = (*_without(other.peers, channel.uuid), channel.uuid)
                 self.talk(uuid, channel.uuid, now)
             elif channel.uuid == other.loopback_uuid or not other.has_bridged:
                 self._join(channel, other, now)

@@ -68,6 +68,9 @@ class Doubts:
     def take(self) -> list[str]:
         """The channels to ask about now."""
         wanted, self._to_ask = self._to_ask, []
+        if not self._floors:
+            # A dictionary that was large once keeps its room.
+            self._floors = {}
         return wanted
 
     # What the answers mean.
