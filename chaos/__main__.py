@@ -6,6 +6,7 @@ Exit code 1 where a limit was passed or a live call was lost, with the class, th
 import argparse
 import asyncio
 import importlib
+import os
 import sys
 import tempfile
 import time
@@ -18,7 +19,8 @@ from msgspec.structs import replace
 from bench.report import machine
 from callbridge.simulator.traffic import Load
 from chaos.faults import FAULTS, Fault
-from chaos.processes import Failed
+from chaos.pbx import Failed, Kind, Simulated
+from chaos.real import Real
 from chaos.report import Measured, table
 from chaos.world import DAEMONS, World, summary, world
 
@@ -40,25 +42,38 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=sorted(FAULTS), help="a class of fault; can be repeated")
     parser.add_argument("--times", type=int, default=10, help="injections of each class (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed does the same (%(default)s)")
-    parser.add_argument("--live", type=int, default=1000, help="live calls (%(default)s)")
-    parser.add_argument("--rate", type=float, default=50.0, help="new calls a second (%(default)s)")
+    parser.add_argument(
+        "--real", action="store_true", help="a real switch, which FREESWITCH_PREFIX has; not every class is allowed"
+    )
+    parser.add_argument("--live", type=int, help="live calls (1000; with --real 30)")
+    parser.add_argument("--rate", type=float, help="new calls a second (50; with --real 3)")
     parser.add_argument("--limit", type=float, help="seconds, instead of each class's own")
     parser.add_argument("--daemons", type=int, default=DAEMONS, help="on one Redis (%(default)s)")
     parser.add_argument(
         "--minutes", type=float, default=20.0, help="of a soak, whose first ten say nothing (%(default)s)"
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.real and "FREESWITCH_PREFIX" not in os.environ:
+        parser.error("--real needs FreeSWITCH; FREESWITCH_PREFIX says where it is installed")
+    kind: Kind = "real" if options.real else "simulated"
+    options.only = options.only or [name for name, fault in FAULTS.items() if kind in fault.on]
+    if refused := [name for name in options.only if kind not in FAULTS[name].on]:
+        parser.error(f"a {kind} switch does not allow {', '.join(refused)}")
+    options.live = options.live or (30 if options.real else 1000)
+    options.rate = options.rate or (3.0 if options.real else 50.0)
+    return options
 
 
 async def _run(folder: Path, options: argparse.Namespace) -> int:
     load = Load(options.rate, options.live / options.rate, options.live)
-    wanted = [FAULTS[name] for name in options.only or FAULTS]
+    pbx = Real(folder, load, options.seed) if options.real else Simulated(load, options.seed)
+    wanted = [FAULTS[name] for name in options.only]
     if options.limit is not None:
         wanted = [replace(fault, limit=options.limit) for fault in wanted]
     measured: list[Measured] = []
-    again = f"python -m chaos --seed {options.seed} --times {options.times} --only"
+    again = f"python -m chaos {'--real ' if options.real else ''}--seed {options.seed} --times {options.times} --only"
     try:
-        async with world(folder, load, options.seed, options.daemons) as made:
+        async with world(folder, pbx, options.daemons) as made:
             await made.until_right()
             for fault in wanted:
                 measured.append(Measured(fault))

@@ -5,7 +5,6 @@ An injection returns when the fault is over; from then on the time is taken. Wha
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from random import Random
 from signal import SIGCONT, SIGSTOP
@@ -14,8 +13,8 @@ from typing import Final
 import msgspec
 
 from callbridge.sharing.share import LEASE
-from chaos.link import byte_by_byte, garbage, held, silent, slow
-from chaos.processes import Failed
+from chaos.link import byte_by_byte, garbage, held, inside_frame, silent, slow
+from chaos.pbx import Kind, until
 from chaos.world import World
 
 Inject = Callable[[World, Random], Awaitable[None]]
@@ -38,22 +37,31 @@ ROUND: Final = 135.0
 differs is asked for a second time."""
 
 
+BOTH: Final[tuple[Kind, ...]] = ("simulated", "real")
+SIMULATED: Final[tuple[Kind, ...]] = ("simulated",)
+REAL: Final[tuple[Kind, ...]] = ("real",)
+
+
 class Fault(msgspec.Struct, frozen=True):
-    """One class. `keeps`: whether no list may lose a live call, not even while the fault lasts."""
+    """One class. `keeps`: whether no list may lose a live call, not even while the fault lasts. `on`: the switches that
+    allow it."""
 
     name: str
     inject: Inject
     limit: float
     why: str
     keeps: bool
+    on: tuple[Kind, ...] = BOTH
 
 
 FAULTS: Final[dict[str, Fault]] = {}
 
 
-def _fault(name: str, limit: float, why: str, *, keeps: bool = True) -> Callable[[Inject], Inject]:
+def _fault(
+    name: str, limit: float, why: str, *, keeps: bool = True, on: tuple[Kind, ...] = BOTH
+) -> Callable[[Inject], Inject]:
     def register(inject: Inject) -> Inject:
-        FAULTS[name] = Fault(name, inject, limit, why, keeps)
+        FAULTS[name] = Fault(name, inject, limit, why, keeps, on)
         return inject
 
     return register
@@ -89,7 +97,7 @@ async def _unanswered(world: World, chance: Random) -> None:  # noqa: ARG001
     commands = {pair for pair in world.to_switch.pairs if b"event plain BACKGROUND_JOB" in pair.said}
     for pair in commands:
         pair.mood = silent
-    await _until(lambda: not world.to_switch.pairs & commands)
+    await until(lambda: not world.to_switch.pairs & commands)
 
 
 @_fault("slow", 5.0, "what has waited comes at once")
@@ -103,9 +111,10 @@ async def _one_byte(world: World, chance: Random) -> None:
 
 
 @_fault("mid-frame", AGAIN, "connect, list, probe, list")
-async def _mid_frame(world: World, chance: Random) -> None:  # noqa: ARG001
-    world.switch.faults.cut = True
-    await _until(lambda: not world.switch.faults.cut)
+async def _mid_frame(world: World, chance: Random) -> None:
+    pairs = set(world.to_switch.pairs)
+    world.to_switch.change(inside_frame(chance))
+    await until(lambda: not pairs <= world.to_switch.pairs)
 
 
 @_fault("garbage", AGAIN, "what cannot be read ends the connection: connect, list, probe, list")
@@ -113,7 +122,7 @@ async def _garbage(world: World, chance: Random) -> None:
     noise = garbage(chance)
     world.to_switch.change(noise)
     pairs = set(world.to_switch.pairs)
-    await _until(lambda: any(pair.mood is not noise for pair in pairs))
+    await until(lambda: any(pair.mood is not noise for pair in pairs))
 
 
 async def _for_a_while(world: World, mood: Callable[..., Awaitable[None]], seconds: float) -> None:
@@ -127,58 +136,67 @@ async def _for_a_while(world: World, mood: Callable[..., Awaitable[None]], secon
 
 @_fault("overflow", AGAIN, "the switch says that events were lost, and closes: connect, list, probe, list")
 async def _overflow(world: World, chance: Random) -> None:
-    world.switch.faults.max_queue = chance.randint(100, 2000)
     go_on = asyncio.Event()
-    listening = [session for session in world.pbx.server.sessions if session.wants("CHANNEL_CREATE")]
     world.to_switch.change(held(go_on))
     try:
-        await _until(lambda: not world.pbx.server.sessions.intersection(listening))
+        await world.pbx.overflow(chance)
     finally:
         go_on.set()
         await world.calm()
 
 
-@_fault("lost-events", ROUND, "of a lost change nothing tells but the channel's turn to be probed", keeps=False)
+@_fault(
+    "lost-events",
+    ROUND,
+    "of a lost change nothing tells but the channel's turn to be probed",
+    keeps=False,
+    on=SIMULATED,
+)
 async def _lost_events(world: World, chance: Random) -> None:
-    world.switch.faults.lost_events = 0.002
+    world.simulated.switch.faults.lost_events = 0.002
     await asyncio.sleep(chance.uniform(3, 8))
-    world.switch.faults.lost_events = 0.0
+    world.simulated.switch.faults.lost_events = 0.0
 
 
-@_fault("late-rows", AGAIN, "connect, and the third list, 5 s after the first, which has the rows that were late")
+@_fault(
+    "late-rows",
+    AGAIN,
+    "connect, and the third list, 5 s after the first, which has the rows that were late",
+    on=SIMULATED,
+)
 async def _late_rows(world: World, chance: Random) -> None:
-    world.switch.faults.late_rows = chance.uniform(0.5, 3.0)
+    world.simulated.switch.faults.late_rows = chance.uniform(0.5, 3.0)
     await asyncio.sleep(3)
     world.to_switch.cut()
 
 
-@_fault("stale-rows", AGAIN, "connect, list, probe what is listed and is not there, list")
+@_fault("stale-rows", AGAIN, "connect, list, probe what is listed and is not there, list", on=SIMULATED)
 async def _stale_rows(world: World, chance: Random) -> None:
-    world.switch.faults.stale_rows = 1.0
+    world.simulated.switch.faults.stale_rows = 1.0
     await asyncio.sleep(chance.uniform(1, 3))
-    world.switch.faults.stale_rows = 0.0
+    world.simulated.switch.faults.stale_rows = 0.0
     world.to_switch.cut()
 
 
-@_fault("sql-error", 6.0, "a list that was none is asked for again after 2 s, the second a second later")
+@_fault("sql-error", 6.0, "a list that was none is asked for again after 2 s, the second a second later", on=SIMULATED)
 async def _sql_error(world: World, chance: Random) -> None:
-    world.switch.faults.sql_error = True
+    world.simulated.switch.faults.sql_error = True
     world.to_switch.cut()
     await asyncio.sleep(chance.uniform(2, 6))
-    world.switch.faults.sql_error = False
+    world.simulated.switch.faults.sql_error = False
 
 
 @_fault("switch-killed", AGAIN + 8, "connecting is tried after 0.5, 1, 2 and 4 s, with jitter")
 async def _switch_killed(world: World, chance: Random) -> None:
     world.to_switch.reset()
-    await world.pbx.stop()
+    await world.pbx.kill()
     await asyncio.sleep(chance.uniform(0.5, 4))
     await world.pbx.start()
 
 
 @_fault("switch-restarted", AGAIN, "SHUTDOWN begins the pauses anew: connect, list, probe, list")
 async def _switch_restarted(world: World, chance: Random) -> None:
-    await world.pbx.stop("Disconnected, goodbye.\n")
+    await world.pbx.shut_down()
     await asyncio.sleep(chance.uniform(0.0, 0.5))
     await world.pbx.start()
 
@@ -194,17 +212,41 @@ async def _switch_hangs(world: World, chance: Random) -> None:
         await world.calm()
 
 
-@_fault("refused", AGAIN + 8, "connecting is tried after 0.5, 1, 2 and 4 s, with jitter")
+@_fault("switch-frozen", AGAIN, "what has waited comes at once, or the connection is made again", on=REAL)
+async def _switch_frozen(world: World, chance: Random) -> None:
+    world.real.freeze()
+    try:
+        await asyncio.sleep(chance.uniform(2, 14))
+    finally:
+        world.real.thaw()
+
+
+@_fault("socket-reloaded", AGAIN, "connecting is tried after 0.5, 1 and 2 s; connect, list, probe, list", on=REAL)
+async def _socket_reloaded(world: World, chance: Random) -> None:  # noqa: ARG001
+    await world.real.reload()
+
+
+@_fault("port-closed", AGAIN + 8, "connecting is tried after 0.5, 1, 2 and 4 s, with jitter")
+async def _port_closed(world: World, chance: Random) -> None:
+    world.to_switch.shut()
+    world.to_switch.reset()
+    try:
+        await asyncio.sleep(chance.uniform(0.5, 4))
+    finally:
+        await world.to_switch.open()
+
+
+@_fault("refused", AGAIN + 8, "connecting is tried after 0.5, 1, 2 and 4 s, with jitter", on=SIMULATED)
 async def _refused(world: World, chance: Random) -> None:
-    world.pbx.server.refuse = True
+    world.simulated.server.refuse = True
     world.to_switch.reset()
     await asyncio.sleep(chance.uniform(0.5, 4))
-    world.pbx.server.refuse = False
+    world.simulated.server.refuse = False
 
 
-@_fault("clock-jump", 2.0, "nothing is to be mended: no decision depends on the switch's clock")
+@_fault("clock-jump", 2.0, "nothing is to be mended: no decision depends on the switch's clock", on=SIMULATED)
 async def _clock_jump(world: World, chance: Random) -> None:
-    world.pbx.jump_us += chance.choice((-1, 1)) * chance.randint(1, 86_400) * 1_000_000
+    world.simulated.jump_us += chance.choice((-1, 1)) * chance.randint(1, 86_400) * 1_000_000
 
 
 # Redis.
@@ -318,7 +360,10 @@ async def _daemon_paused(world: World, chance: Random) -> None:
 # All of it.
 
 _AT_ONCE: Final = (
-    ("cut", "reset", "flapping", "switch-killed", "switch-restarted", "switch-hangs", "refused"),
+    (
+        *("cut", "reset", "flapping", "switch-killed", "switch-restarted", "switch-hangs", "refused"),
+        *("switch-frozen", "socket-reloaded"),
+    ),
     ("redis-cut", "redis-killed", "redis-paused", "redis-failover", "redis-read-only", "redis-full"),
     ("daemon-killed", "daemon-paused", "daemon-stopped"),
 )
@@ -326,13 +371,6 @@ _AT_ONCE: Final = (
 
 @_fault("three-at-once", AGAIN + 8 + STORE, "the longest of a switch that was away and of Redis", keeps=False)
 async def _three_at_once(world: World, chance: Random) -> None:
-    injections = [FAULTS[chance.choice(names)].inject(world, Random(chance.random())) for names in _AT_ONCE]
+    allowed = [[name for name in names if world.pbx.kind in FAULTS[name].on] for names in _AT_ONCE]
+    injections = [FAULTS[chance.choice(names)].inject(world, Random(chance.random())) for names in allowed]
     await asyncio.gather(*injections)
-
-
-async def _until(done: Callable[[], bool], seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > until:
-            raise Failed(f"a fault has not come about within {seconds:.0f} s")
-        await asyncio.sleep(0.01)

@@ -15,6 +15,9 @@ sender's side."""
 SAID: Final = 4096
 """Bytes of the client's that are remembered, to tell one connection from another."""
 
+_BODY: Final = b"Content-Length: "
+"""In the head of each frame that has a body; it is not over before the length is."""
+
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: the connection ends with a RST (socket(7))."""
 
@@ -88,6 +91,21 @@ def garbage(chance: Random) -> Mood:
     return mood
 
 
+def inside_frame(chance: Random) -> Mood:
+    """The connection ends inside the next frame that has a body."""
+
+    async def mood(way: Way, data: bytes) -> None:
+        begins = data.rfind(_BODY) if way.down else -1
+        if begins < 0:
+            await way.pass_on(data)
+            return
+        begins += len(_BODY)
+        await way.pass_on(data[: begins + chance.randrange(max(1, len(data) - begins))])
+        way.pair.close()
+
+    return mood
+
+
 class Pair:
     """One connection of a client, and the one to the server that belongs to it."""
 
@@ -146,16 +164,26 @@ class Link:
         return f"<Link {self.port} to {self.target}, {len(self.pairs)} connections>"
 
     async def __aenter__(self) -> "Link":
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        await self.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
+        self.shut()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def open(self) -> None:
+        """Connections are accepted."""
+        if self._server is None:
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+            self.port = self._server.sockets[0].getsockname()[1]
+
+    def shut(self) -> None:
+        """Nobody listens there any more. The connections that there are stay."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
     def change(self, mood: Mood) -> None:
         """From now on the connections that there are do this; later ones are as they should be."""

@@ -12,6 +12,8 @@ from typing import Final
 import aiohttp
 import msgspec
 
+from chaos.pbx import Failed
+
 START_TIMEOUT: Final = 60.0
 """Seconds until a daemon listens, on a slow machine; it takes some 0.5."""
 
@@ -30,7 +32,7 @@ prefix = "{PREFIX}"
 [[switch]]
 name = "{SWITCH}"
 address = "127.0.0.1:{{switch}}"
-password = "ClueCon"
+password = "{{password}}"
 [[token]]
 name = "chaos"
 sha256 = "{sha256(TOKEN.encode()).hexdigest()}"
@@ -50,17 +52,13 @@ class Listed(msgspec.Struct, frozen=True):
     complete: bool
 
 
-class Failed(Exception):
-    """The run cannot go on."""
-
-
 class Daemon:
     """One daemon. It can be killed, started and paused; its log goes on in one file."""
 
-    def __init__(self, folder: Path, switch: int, redis: int, program: Sequence[str] = PROGRAM) -> None:
+    def __init__(self, folder: Path, switch: int, password: str, redis: int, program: Sequence[str] = PROGRAM) -> None:
         self.log = folder / "callbridge.log"
         self._config = folder / "callbridge.toml"
-        self._config.write_text(CONFIG.format(switch=switch, redis=redis))
+        self._config.write_text(CONFIG.format(switch=switch, password=password, redis=redis))
         self._program = program
         self._process: asyncio.subprocess.Process | None = None
         self._client: aiohttp.ClientSession | None = None

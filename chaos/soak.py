@@ -16,6 +16,7 @@ import msgspec
 from callbridge.mirror import REMEMBER_ENDED_FOR
 from callbridge.simulator.traffic import Load
 from callbridge.table import EVENTS
+from chaos.pbx import Simulated
 from chaos.processes import Daemon
 from chaos.world import World, summary, world
 
@@ -70,10 +71,11 @@ async def run(folder: Path, seed: int, minutes: float) -> int:
     rate = RATE / EVENTS_A_CALL
     failures: list[str] = []
     said: list[Minute] = []
-    async with world(folder, Load(rate, LIVE / rate, LIVE), seed, 1, ("chaos.watched",)) as made:
+    pbx = Simulated(Load(rate, LIVE / rate, LIVE), seed)
+    async with world(folder, pbx, 1, ("chaos.watched",)) as made:
         await made.until_right()
         count = Count()
-        made.switch.listeners.append(count)
+        pbx.switch.listeners.append(count)
         _say("minute", "RSS MB", "tasks", "files", "calls", "events/s")
         for number in range(1, max(1, round(minutes)) + 1):
             said.append(await _minute(made, count))

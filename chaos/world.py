@@ -1,8 +1,8 @@
-"""Everything that runs: a simulated switch with calls, a real Redis, links that can be spoilt, real daemons."""
+"""Everything that runs: a switch with calls, a real Redis, links that can be spoilt, real daemons."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -12,20 +12,14 @@ import msgspec
 from redis.exceptions import RedisError
 
 from callbridge.sharing.ledger import keys
-from callbridge.simulator.server import EventSocket
-from callbridge.simulator.switch import Switch
-from callbridge.simulator.traffic import Load, Traffic
-from chaos import truth
 from chaos.link import Link, passing
-from chaos.processes import PREFIX, PROGRAM, SWITCH, Daemon, Failed
+from chaos.pbx import Failed, Pbx, Seen, Simulated
+from chaos.processes import PREFIX, PROGRAM, SWITCH, Daemon
+from chaos.real import Real
 from tests.redis_server import RedisServer
 
 DAEMONS: Final = 2
 """How many follow the switch, on one Redis."""
-
-BREATH: Final = 0.2
-"""Seconds at most that the switch holds its breath while a list is compared. A list that is right is right within some
-15 ms: what is still under way has come by then."""
 
 LOOK_EVERY: Final = 0.1
 LOOK_AFTER: Final = 0.05
@@ -37,64 +31,6 @@ STAYS: Final = 1.0
 
 GIVE_UP: Final = 240.0
 """Seconds after which a list that is wrong ends the run."""
-
-
-class Breath:
-    """The clock of the switch: it can be held, so that nothing happens there while lists are compared."""
-
-    def __init__(self) -> None:
-        self._held_at: float | None = None
-        self._lost = 0.0
-
-    def __call__(self) -> float:
-        return (time.monotonic() if self._held_at is None else self._held_at) - self._lost
-
-    def hold(self) -> None:
-        """It stands still."""
-        self._held_at = time.monotonic()
-
-    def go_on(self) -> None:
-        """It goes on from where it stood."""
-        if self._held_at is not None:
-            self._lost += time.monotonic() - self._held_at
-            self._held_at = None
-
-
-class Pbx:
-    """A simulated switch on one port, with traffic; another run of it has other calls and another Core-UUID."""
-
-    def __init__(self, load: Load, seed: int) -> None:
-        self.clock = Breath()
-        self.port = 0
-        self.jump_us = 0
-        """By how much its wall clock is wrong."""
-        self._load = load
-        self._seed = seed
-        self._running: asyncio.Task[None] | None = None
-        self._make()
-
-    def _make(self) -> None:
-        self.switch = Switch(self._seed, lambda: time.time_ns() // 1000 + self.jump_us, self.clock)
-        self._traffic = Traffic(self.switch, self._load, self.clock, self._seed)
-        self.server = EventSocket(self.switch, port=self.port)
-
-    async def start(self) -> None:
-        """It listens, and calls come and go."""
-        self.port = await self.server.__aenter__()
-        self._running = asyncio.create_task(self._traffic.run())
-
-    async def stop(self, reason: str = "") -> None:
-        """It is gone, with a notice if there is a reason; what comes up next is another run of it."""
-        assert self._running is not None
-        self._running.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._running
-        if reason:
-            self.switch.announce("SHUTDOWN", [("Event-Info", "System Shutting Down")])
-            self.server.disconnect(reason)
-        await self.server.__aexit__()
-        self._seed += 1_000_003
-        self._make()
 
 
 class World:
@@ -112,12 +48,19 @@ class World:
         self._servers = 0
 
     def __repr__(self) -> str:
-        return f"<World {self.pbx.switch!r}, {self.daemons}>"
+        return f"<World {self.pbx!r}, {self.daemons}>"
 
     @property
-    def switch(self) -> Switch:
-        """The switch as it runs now."""
-        return self.pbx.switch
+    def simulated(self) -> Simulated:
+        """The switch, of a class that only the simulated one allows."""
+        assert isinstance(self.pbx, Simulated)
+        return self.pbx
+
+    @property
+    def real(self) -> Real:
+        """The switch, of a class that only a real one allows."""
+        assert isinstance(self.pbx, Real)
+        return self.pbx
 
     def another_redis(self, *options: str) -> RedisServer:
         """One that is not started."""
@@ -137,55 +80,37 @@ class World:
 
     async def calm(self) -> None:
         """Nothing is spoilt any more."""
-        for name, value in msgspec.structs.asdict(type(self.switch.faults)()).items():
-            setattr(self.switch.faults, name, value)
+        self.pbx.calm()
         for link in (self.to_switch, self.to_redis):
             link.change(passing)
 
     # Whether it is right.
 
     async def wrong(self) -> list[str]:
-        """What is wrong now, with any daemon's list or with Redis, while the switch holds its breath."""
-        _, found = await self._ask()
-        if found:
-            return found
-        self.pbx.clock.hold()
-        try:
-            found = await self._differences()
-            until = time.monotonic() + BREATH
-            while found and time.monotonic() < until:
-                await asyncio.sleep(0.01)
-                found = await self._differences()
-        finally:
-            self.pbx.clock.go_on()
-        return found
+        """What is wrong now, with any daemon's list or with Redis."""
+        return await self.pbx.compare(self._look)
 
-    async def _differences(self) -> list[str]:
-        lists, found = await self._ask()
-        for number, rows in lists.items():
-            found += [f"daemon {number}: {what}" for what in truth.differences(rows, self.switch)]
-        try:
-            found += [f"redis: {what}" for what in truth.differences(await self._stored(), self.switch)]
-        except (RedisError, OSError, TimeoutError) as error:
-            found.append(f"redis: {type(error).__name__}")
-        return found
-
-    async def _ask(self) -> tuple[dict[int, list[dict[str, str]]], list[str]]:
-        """The rows of each daemon's list, by its number, and which daemons say that theirs is not complete, or nothing.
-        Raises Failed where one has ended that nobody has killed."""
-        lists, found = {}, []
+    async def _look(self) -> Seen:
+        """The lists of the daemons and the hash, and who of them says that its list is not complete, or nothing.
+        Raises Failed where a daemon has ended that nobody has killed."""
+        lists: dict[str, Sequence[Mapping[str, Any]]] = {}
+        wrong = []
         for number, daemon in enumerate(self.daemons):
             if daemon.ended:
                 raise Failed(f"daemon {number} has ended by itself:\n{daemon.tail()}")
             try:
                 listed = await daemon.list()
             except (aiohttp.ClientError, TimeoutError) as error:
-                found.append(f"daemon {number} does not answer ({type(error).__name__})")
+                wrong.append(f"daemon {number} does not answer ({type(error).__name__})")
                 continue
-            lists[number] = listed.data
+            lists[f"daemon {number}"] = listed.data
             if not listed.complete:
-                found.append(f"daemon {number}: its list is not complete")
-        return lists, found
+                wrong.append(f"daemon {number}: its list is not complete")
+        try:
+            lists["redis"] = await self._stored()
+        except (RedisError, OSError, TimeoutError) as error:
+            wrong.append(f"redis: {type(error).__name__}")
+        return Seen(lists, wrong)
 
     async def _stored(self) -> list[dict[str, Any]]:
         async with asyncio.timeout(2), self.redis.client() as client:
@@ -220,7 +145,7 @@ class World:
                     had.clear()
                 with suppress(aiohttp.ClientError, TimeoutError):
                     listed = {row["call_id"] for row in (await daemon.list()).data}
-                    had.intersection_update(truth.calls(self.switch))
+                    had.intersection_update(await self.pbx.living())
                     if lost := had - listed:
                         return f"{len(lost)} live calls were lost from a list for a while, as {min(lost)}"
                     had.update(listed)
@@ -235,14 +160,14 @@ def summary(found: Iterable[str]) -> str:
 
 @asynccontextmanager
 async def world(
-    folder: Path, load: Load, seed: int, daemons: int = DAEMONS, program: tuple[str, ...] = PROGRAM
+    folder: Path, pbx: Pbx, daemons: int = DAEMONS, program: tuple[str, ...] = PROGRAM
 ) -> AsyncIterator[World]:
     """Start everything; it ends with the block."""
-    pbx = Pbx(load, seed)
     async with AsyncExitStack() as stack:
         (folder / "redis-0").mkdir()
         redis = RedisServer(folder / "redis-0")
         await redis.start()
+        stack.push_async_callback(pbx.close)
         await pbx.start()
         to_switch = await stack.enter_async_context(Link(pbx.port))
         to_redis = await stack.enter_async_context(Link(redis.port))
@@ -251,12 +176,11 @@ async def world(
             for number in range(daemons):
                 own = folder / f"daemon-{number}"
                 own.mkdir()
-                daemon = Daemon(own, to_switch.port, to_redis.port, program)
+                daemon = Daemon(own, to_switch.port, pbx.password, to_redis.port, program)
                 made.daemons.append(daemon)
                 await daemon.start()
             yield made
         finally:
             for daemon in made.daemons:
                 await daemon.close()
-            await pbx.stop()
             await made.redis.kill()

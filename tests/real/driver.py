@@ -6,6 +6,7 @@ The event-socket client here is a few lines of its own, so that callbridge is no
 import asyncio
 import json
 import time
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -52,6 +53,18 @@ class Console:
     async def listen(self, event: str) -> None:
         """Have events of that name come."""
         assert "+OK" in await self._ask(f"event plain {event}")
+
+    async def fire(self, event: str, times: int) -> None:
+        """Have the switch make an event of that name, again and again."""
+        self._writer.write(f"sendevent {event}\n\n".encode() * times)
+        for _ in range(times):
+            await self._reader.readuntil(b"\n\n")
+
+    async def ended(self) -> None:
+        """Wait until the switch has closed the connection."""
+        with suppress(ConnectionError):
+            while await self._reader.read(4096):
+                pass
 
     async def value(self, uuid: str, name: str) -> str:
         return await self.api(f"uuid_getvar {uuid} {name}")

@@ -146,10 +146,25 @@ class RealSwitch:
             os.sched_yield()
 
     def stop(self) -> None:
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
         try:
-            os.kill(int((self.folder / "run" / "freeswitch.pid").read_text()), signal.SIGKILL)
+            os.kill(self._pid(), number)
         except (FileNotFoundError, ProcessLookupError, ValueError):
             return
+
+    def ended(self) -> bool:
+        """Whether its process has gone."""
+        try:
+            status = Path(f"/proc/{self._pid()}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError, ValueError):
+            return True
+        # One that nobody waits for stays there as a zombie (proc(5)).
+        return status.rpartition(")")[2].split()[0] == "Z"
+
+    def _pid(self) -> int:
+        return int((self.folder / "run" / "freeswitch.pid").read_text())
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
