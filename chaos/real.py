@@ -36,7 +36,7 @@ FLOOD: Final = 150_000
 AT_ONCE: Final = 1000
 """Of them, so many are asked for before the replies are read."""
 
-THROWN_OUT: Final = "Killing listener because of too many lost events"
+THROWN_OUT: Final = b"Killing listener because of too many lost events"
 """What the switch logs then (mod_event_socket.c)."""
 
 _SILENT: Final = (OSError, asyncio.IncompleteReadError)
@@ -138,21 +138,32 @@ class Real:
         """See Pbx."""
         log = self._pbx.folder / "switch.log"
         heard = log.stat().st_size
+        flood = asyncio.create_task(self._flood())
+        try:
+            await until(lambda: THROWN_OUT in log.read_bytes()[heard:])
+        finally:
+            # The switch may be stuck by now, and answer only when what it has sent is read.
+            flood.cancel()
+            await asyncio.wait([flood])
+
+    async def _flood(self) -> None:
         async with _console(self.port) as console:
             for _ in range(FLOOD // AT_ONCE):
                 await console.fire("HEARTBEAT", AT_ONCE)
-        await until(lambda: THROWN_OUT.encode() in log.read_bytes()[heard:])
 
     async def living(self) -> set[str]:
         """See Pbx. Without an answer of the switch none lives."""
         try:
             async with _console(self.port) as console:
-                return set(await _calls(console))
+                return set(await calls(console))
         except _SILENT:
             return set()
 
     async def compare(self, look: Look) -> list[str]:
-        """See Pbx. It cannot hold its breath: what differs has to differ so in every look of some time."""
+        """See Pbx. It cannot hold its breath: what differs has to differ so in every look of some time. Raises Failed."""
+        assert self._running is not None
+        if self._running.done():
+            raise Failed(f"no calls are begun any more: {self._running.exception()!r}")
         try:
             return await self._lasting(look)
         except _SILENT as error:
@@ -188,7 +199,8 @@ class Real:
                 while begins <= now:
                     begins += self._chance.expovariate(self._load.rate)
                     heapq.heappush(ends, (now + self._lasts(), await self._begin(phones)))
-                await asyncio.sleep(max(0.0, min(begins, ends[0][0]) - time.monotonic()))
+                due = min([begins, *(when for when, _ in ends[:1])])
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     def _lasts(self) -> float:
         return self._load.duration * self._chance.uniform(0.5, 1.5)
@@ -222,11 +234,11 @@ async def _console(port: int) -> AsyncIterator[Console]:
 
 async def _compared(console: Console, look: Look) -> list[str]:
     """What is wrong by all that the switch says before and after a look."""
-    before = await _calls(console)
+    before = await calls(console)
     seen = await look()
     if seen.wrong:
         return seen.wrong
-    after = await _calls(console)
+    after = await calls(console)
     both = {uuid: dict(before[uuid].items() & after[uuid].items()) for uuid in before.keys() & after.keys()}
     maybe = before.keys() ^ after.keys()
     listed = {str(row["call_id"]) for rows in seen.lists.values() for row in rows}
@@ -237,8 +249,8 @@ async def _compared(console: Console, look: Look) -> list[str]:
     return seen.against(Truth(both, maybe))
 
 
-async def _calls(console: Console) -> dict[str, dict[str, str]]:
-    """The calls that live: id -> its row, by what the switch says in its list, and of each channel of it."""
+async def calls(console: Console) -> dict[str, dict[str, str]]:
+    """The calls that live: id -> its row, by what the switch says in its list and, to each id, of it."""
     rows = json.loads(await console.api("show channels as json")).get("rows", [])
     second = {row["call_uuid"] for row in rows if row["direction"] == "outbound"}
     first = [row for row in rows if row["direction"] == "inbound"]

@@ -73,9 +73,15 @@ def _field(name: str) -> Callable[[Rows], str]:
 
 
 _FIELDS = ("context", "created_time", "destination", "direction", "ip", "source", "state")
+SPOILT: dict[str, Callable[[Rows], str]] = {
+    "a ghost": _ghost,
+    "a lost call": _lost,
+    **{name: _field(name) for name in _FIELDS},
+}
+"""What spoils a list, and says how that is told."""
 
 
-@pytest.mark.parametrize("spoil", [_ghost, _lost, *map(_field, _FIELDS)], ids=["a ghost", "a lost call", *_FIELDS])
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
 def test_a_list_that_is_wrong_is_seen(spoil: Callable[[Rows], str]) -> None:
     pbx = Pbx(5)
     listed = rows(pbx)
