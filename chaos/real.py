@@ -160,7 +160,7 @@ class Real:
             return set()
 
     async def compare(self, look: Look) -> list[str]:
-        """See Pbx. It cannot hold its breath: what differs has to differ so in every look of some time. Raises Failed."""
+        """See Pbx. It cannot hold its breath: what differs has to differ so in every look of LATE seconds."""
         assert self._running is not None
         if self._running.done():
             raise Failed(f"no calls are begun any more: {self._running.exception()!r}")
