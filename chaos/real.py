@@ -30,14 +30,15 @@ goes up to 0.27 s after it (measured): until then a list that is right differs f
 COMES_UP: Final = 60.0
 """Seconds until the phones are registered, or the switch has ended in order."""
 
-FLOOD: Final = 150_000
-"""Events made to fill the queue of one who reads nothing: it takes 100,000 (mod_event_socket.c, MAX_QUEUE_LEN)."""
-
 AT_ONCE: Final = 1000
-"""Of them, so many are asked for before the replies are read."""
+"""So many events are asked for before the replies are read, to fill the queue of one who reads nothing. It takes
+100,000 (mod_event_socket.c, MAX_QUEUE_LEN)."""
 
-THROWN_OUT: Final = b"Killing listener because of too many lost events"
-"""What the switch logs then (mod_event_socket.c)."""
+LOST: Final = b"Max queue size reached"
+"""What the switch logs of each event that such a queue does not take, and after so many in a row it throws the listener
+out (mod_event_socket.c, MAX_MISSED)."""
+
+MISSED: Final = 500
 
 _SILENT: Final = (OSError, asyncio.IncompleteReadError)
 """What a console raises whose switch has gone, or is not there yet."""
@@ -135,20 +136,20 @@ class Real:
             await console.ended()
 
     async def overflow(self, chance: Random) -> None:  # noqa: ARG002
-        """See Pbx."""
+        """See Pbx. It is done when the listener reads again."""
         log = self._pbx.folder / "switch.log"
         heard = log.stat().st_size
         flood = asyncio.create_task(self._flood())
         try:
-            await until(lambda: THROWN_OUT in log.read_bytes()[heard:])
+            await until(lambda: log.read_bytes()[heard:].count(LOST) > MISSED)
         finally:
-            # The switch may be stuck by now, and answer only when what it has sent is read.
+            # It closes the connection only when what it has sent is read, and answers nobody before (seen).
             flood.cancel()
             await asyncio.wait([flood])
 
     async def _flood(self) -> None:
         async with _console(self.port) as console:
-            for _ in range(FLOOD // AT_ONCE):
+            while True:
                 await console.fire("HEARTBEAT", AT_ONCE)
 
     async def living(self) -> set[str]:
