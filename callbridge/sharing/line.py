@@ -55,6 +55,9 @@ class Line:
             except asyncio.CancelledError:
                 self.lose("a question was given up half-way")
                 raise
+            finally:
+                # What still connects would do so behind the back of who closes the client, and ask all the same.
+                asking.cancel()
 
     def lose(self, reason: str) -> None:
         """Have nobody use it any more."""

@@ -14,9 +14,11 @@ from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
 from callbridge.sharing import client as client_module
+from callbridge.sharing import line as line_module
 from callbridge.sharing import share as share_module
-from callbridge.sharing.client import connect, endable
+from callbridge.sharing.client import close, connect, endable
 from callbridge.sharing.ledger import keys
+from callbridge.sharing.line import Away, Line
 from callbridge.sharing.masters import Masters
 from tests.redis_groups import PATIENCE, clustered, watched
 from tests.redis_server import RedisServer, free_port, needs_redis
@@ -61,6 +63,29 @@ async def _write_after_a_reset() -> None:
         await until(lambda: connection._writer.transport.is_closing())
         with pytest.raises(RedisError):
             await client.ping()
+
+
+async def test_a_question_that_is_given_up_while_it_connects_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    said, ended = b"", asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal said
+        while data := await reader.read(1000):
+            said += data
+            writer.write(b"+OK\r\n" * data.count(b"*"))
+        ended.set()
+        writer.close()
+
+    monkeypatch.setattr(line_module, "ANSWER_TIMEOUT", 0.0)
+    peer = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with peer:
+        client = await connect(f"redis://127.0.0.1:{peer.sockets[0].getsockname()[1]}/0", "key")
+        with pytest.raises(Away):
+            await Line(client, lambda _: None).ask("return 1", ("key",))
+        await close(client)
+        async with asyncio.timeout(PATIENCE):
+            await ended.wait()
+    assert b"EVALSHA" not in said
 
 
 @pytest.mark.parametrize(
