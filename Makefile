@@ -1,7 +1,8 @@
 # make run: the demo.  make test: every test.  Both set up what they need, in .venv, on the first call.
 # make guard: what an event and a list cost in instructions (needs valgrind).
 # make bench [PARTS="ingest memory"]: callbridge beside its peers (bench/README.md).
-# make chaos [OPTIONS="--only cut --times 1"]: callbridge while things go wrong (chaos/README.md).
+# make chaos [OPTIONS="--only cut --times 1"]: callbridge while things go wrong; --real on a real switch
+# (chaos/README.md).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

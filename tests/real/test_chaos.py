@@ -65,7 +65,7 @@ async def test_a_list_that_is_wrong_is_seen(real: Real) -> None:
         return bool(right) and all("direction" in row for row in right) and await differences(right) == []
 
     console = await Console.open(real.port)
-    await eventually(settled)
+    await eventually(settled, 60)
     console.close()
     assert await real.living() == {row["call_id"] for row in right}
     for spoil in SPOILT.values():
