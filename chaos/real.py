@@ -34,6 +34,9 @@ AT_ONCE: Final = 1000
 """So many events are asked for before the replies are read, to fill the queue of one who reads nothing. It takes
 100,000 (mod_event_socket.c, MAX_QUEUE_LEN)."""
 
+FLOODS: Final = 3
+"""So many ask at once: it has to be done before callbridge gives up a connection on which nothing comes, after 15 s."""
+
 LOST: Final = b"Max queue size reached"
 """What the switch logs of each event that such a queue does not take, and after so many in a row it throws the listener
 out (mod_event_socket.c, MAX_MISSED)."""
@@ -139,13 +142,14 @@ class Real:
         """See Pbx. It is done when the listener reads again."""
         log = self._pbx.folder / "switch.log"
         heard = log.stat().st_size
-        flood = asyncio.create_task(self._flood())
+        floods = [asyncio.create_task(self._flood()) for _ in range(FLOODS)]
         try:
             await until(lambda: log.read_bytes()[heard:].count(LOST) > MISSED)
         finally:
             # It closes the connection only when what it has sent is read, and answers nobody before (seen).
-            flood.cancel()
-            await asyncio.wait([flood])
+            for flood in floods:
+                flood.cancel()
+            await asyncio.wait(floods)
 
     async def _flood(self) -> None:
         async with _console(self.port) as console:
