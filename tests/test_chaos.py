@@ -20,9 +20,9 @@ SHORT = ("garbage", "switch-restarted", "redis-cut", "redis-flushed", "redis-fai
 Rows = list[dict[str, str]]
 
 
-def chaos(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def chaos(*arguments: str, seconds: float = 110) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "chaos", "--live", "60", "--rate", "3", "--times", "1", *arguments]
-    return subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=110, check=False)
+    return subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=seconds, check=False)
 
 
 class TestShort:

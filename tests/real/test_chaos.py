@@ -23,10 +23,11 @@ CALLS = 6
 class TestShort:
     pytestmark = needs_redis
 
+    @pytest.mark.timeout(300)  # two switches, two daemons and a lease that has to end
     def test_after_each_fault_every_list_is_the_switchs_again(self) -> None:
         # The limit guards against hanging alone: how fast it is, is for a machine that does nothing else.
         load = ("--live", "12", "--rate", "1", "--limit", "60")
-        done = chaos("--real", *load, *(word for name in SHORT for word in ("--only", name)))
+        done = chaos("--real", *load, *(word for name in SHORT for word in ("--only", name)), seconds=280)
         assert done.returncode == 0, done.stdout + done.stderr
         for name in SHORT:
             (line,) = [line for line in done.stdout.splitlines() if line.split()[:2] == [name, "1"]]
