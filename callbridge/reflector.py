@@ -24,6 +24,7 @@ from callbridge.config import Switch, split_address
 from callbridge.errors import CallbridgeError, CommandRefused, Disconnected, RemoteProtocolError, SwitchError
 from callbridge.esl.connection import Connection
 from callbridge.esl.events import Event
+from callbridge.lateness import WORDS, Lateness
 from callbridge.mirror import FORGET_AFTER, Mirror
 from callbridge.probes import Answers, Probes
 from callbridge.records import Record
@@ -94,6 +95,7 @@ class Reflector:
         self._away_since: float | None = None
         self._events: Connection | None = None
         self._probes: Probes | None = None
+        self._lateness = Lateness()
         self._ticking: asyncio.TimerHandle | None = None
         self._log = log.bind(switch=switch.name)
 
@@ -187,6 +189,7 @@ class Reflector:
         events = await Connection.open(host, port, self._switch.password or "", self._on_events, self._clock)
         self.turned = self._clock()
         self._events, self._probes = events, Probes(commands, self._take_answers)
+        self._lateness = Lateness()
         try:
             await self._follow(commands, events, self._probes, core_uuid)
         finally:
@@ -237,12 +240,14 @@ class Reflector:
                 self.sure = True
                 self._become("live", None)
                 self._log.info("switch.live", calls=len(self.table), seconds=round(self._clock() - began, 2))
+                self._doubt_late(self._clock())
 
     async def _review(self) -> None:
         """Have every channel probed in its turn, and end with a switch that ends."""
         while True:
             await self._sleep(REVIEW_EVERY)
             now, ends_since = self._clock(), self.table.shut_down_at
+            self._doubt_late(now)
             if ends_since is not None and now - ends_since >= SHUTDOWN_TAKES:
                 raise Disconnected("the switch has shut down")
             if self.status.state == "live" or self.status.error is not None:
@@ -286,6 +291,7 @@ class Reflector:
         now = self._clock()
         for uuid, answer in answers:
             if (event := dump_of(uuid, answer)) is not None:
+                self._lateness.answered(event.sequence, now)
                 self.table.apply(event, now)
             elif answer.startswith("-ERR No such channel"):
                 self.table.absent(uuid, now)
@@ -313,6 +319,8 @@ class Reflector:
         for event in events:
             apply(event, now)
         self._publish()
+        self._lateness.came(events[-1].sequence, now)
+        self._doubt_late(now)
         if self.table.shut_down_at is not None:
             self._become("stale", "the switch is shutting down")
 
@@ -351,6 +359,14 @@ class Reflector:
         self.status.state = state
         self.status.error = error
         self._store.touch(self._switch.name)
+
+    def _doubt_late(self, now: float) -> None:
+        """The list is what it was some seconds ago while the events come late."""
+        late = self._lateness.is_late(now)
+        if late and self.status.state == "live":
+            self._become("syncing", WORDS)
+        elif not late and self.status.error == WORDS:
+            self._become("live", None)
 
     def _lost(self, error: Exception) -> None:
         if not self.leading:
