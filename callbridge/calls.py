@@ -178,6 +178,11 @@ class Channel:
         """When it was created."""
         return self.age_key >> RANKED + 2
 
+    @property
+    def rank(self) -> int:
+        """Which of the channels of one tick of the switch's clock came first: 0, 1, 2."""
+        return self.age_key >> RANKED & 3
+
     def take(self, event: Event) -> None:
         """Take over what an event of this channel says."""
         self.sequence = event.sequence
@@ -304,7 +309,8 @@ class Call:
     def __init__(self, first: Channel, call_id: str) -> None:
         self.id = call_id
         self.created = first.created
-        self.created_us = first.created_us
+        self.created_us = first.created_us + first.rank
+        """When it began; of two calls of one tick of the switch's clock, the one that began first has less."""
         self.age_key = first.age_key
         self.lead = first
         self.legs: list[Channel] = [first]
