@@ -57,6 +57,9 @@ class Variables(msgspec.Struct, frozen=True, gc=False):
 
 NO_VARIABLES: Final = Variables()
 
+LAST: Final = "CHANNEL_DESTROY"
+"""The event whose variables are passed over: it has most of all, and of a channel that is gone none is of use."""
+
 
 class Event(msgspec.Struct, gc=False):
     """One event (or `uuid_dump`, which has the same form and the same sequence numbers). An absent header is "" or 0.
@@ -171,7 +174,8 @@ def _strict(body: bytes) -> Event:
         return _decode_event(body)
     end = body.find(b',"', body.rfind(_VARIABLE_BEGINS) + 1)
     event = _decode_event(body[:first] + (b"}" if end < 0 else body[end:]))
-    event.variables = _decode_variables(b"{" + body[first + 1 :])
+    if event.name != LAST:
+        event.variables = _decode_variables(b"{" + body[first + 1 :])
     return event
 
 
@@ -230,6 +234,6 @@ def _event_from(headers: Mapping[str, Any]) -> Event:
             setattr(event, name, int(text) if _WHOLE_NUMBER.fullmatch(text) else 0)
         elif name is not None:
             setattr(event, name, text)
-    if variables:
+    if variables and event.name != LAST:
         event.variables = Variables(**variables)
     return event
