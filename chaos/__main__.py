@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from bench.report import machine
 from callbridge.simulator.traffic import Load
 from chaos.faults import FAULTS, Fault
-from chaos.pbx import Failed, Kind, Simulated
+from chaos.pbx import Absent, Failed, Kind, Simulated
 from chaos.real import Real
 from chaos.report import Measured, table
 from chaos.world import DAEMONS, World, summary, world
@@ -100,7 +100,14 @@ async def _injections(made: World, measured: Measured, seed: int, numbers: Itera
             measured.failures.append(f"before injection {number} it had gone wrong again: {found[0]}")
             await made.until_right()
         await asyncio.sleep(chance.uniform(0.0, 0.5))
-        seconds = await _inject(made, fault, chance, measured.failures)
+        try:
+            seconds = await _inject(made, fault, chance, measured.failures)
+        except Absent as absent:
+            print(absent, file=sys.stderr)
+            measured.failures.append(f"injection {number}: {absent}")
+            await made.calm()
+            await made.until_right()
+            continue
         measured.seconds.append(seconds)
         if seconds > fault.limit:
             what = f"injection {number}: right after {seconds:.1f} s; the limit is {fault.limit:g}"

@@ -106,8 +106,9 @@ class Daemon:
         self.source = Switch(self.mirror)
         self.status = self.mirror.switches["pbx"]
         self.clock = clock or asyncio.get_running_loop().time
+        self.naps = Naps()
         self.share = Share(
-            "pbx", PREFIX, name, find, self.mirror, self.source, self.clock, sleep or Naps(), writes=writes
+            "pbx", PREFIX, name, find, self.mirror, self.source, self.clock, sleep or self.naps, writes=writes
         )
         self.running: asyncio.Task[None] | None = None
 

@@ -43,6 +43,10 @@ class Follower:
         """Whether it lacks writes that were taken over already: Redis was replaced by a replica that lagged behind."""
         return snapshot.run == self._run and snapshot.writes < self._writes
 
+    def begin(self, now: float) -> None:
+        """What is shown is this daemon's own, and was right until now."""
+        self._heard = now
+
     def load(self, snapshot: Snapshot, now: float) -> None:
         """Everything was read."""
         if self.is_outdated(snapshot):

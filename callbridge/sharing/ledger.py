@@ -205,6 +205,12 @@ class Ledger:
         """Whether nobody holds the lease."""
         return not await self._client.exists(self._owner)
 
+    async def is_written(self) -> bool:
+        """Whether whoever holds the lease has written everything. Before that the hash is of an earlier one."""
+        lease = await self._client.get(self._owner)
+        run, whole = await self._client.hmget(self._head, ["run", "whole"])
+        return lease is not None and run is not None and (_text(lease).split()[0], _text(whole)) == (_text(run), "1")
+
     async def release(self, lease: str) -> None:
         """Give the lease up, if it is still held."""
         await self._release([self._owner, self._changes], [lease, STREAM_LENGTH])

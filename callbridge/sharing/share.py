@@ -46,6 +46,10 @@ is there, and a Redis that has lost everything is found out."""
 LOOK_AFTER: Final = 1.0
 """Seconds after which a follower looks whether the lease is free. When it is given up, it hears of it at once."""
 
+LOOK_AT_HEIR: Final = 0.05
+"""Seconds between looks whether another daemon that has the lease now has written its calls; it takes some
+milliseconds."""
+
 FIRST_RETRY: Final = 0.2
 LAST_RETRY: Final = 5.0
 """Seconds between attempts to reach a Redis that is away: doubling, with jitter. A lease outlives two of them."""
@@ -175,6 +179,9 @@ class Share:
         while True:
             if self._writes and await self._claim(ledger):
                 await self._own(ledger)
+            elif self._source.leading and not await ledger.is_written():
+                # What is shown here is newer than what is left in Redis.
+                await self._sleep(LOOK_AT_HEIR)
             else:
                 await self._follow(ledger)
 
@@ -289,6 +296,7 @@ class Share:
         self._heard = self._clock()
         if self._source.leading:
             self._source.resign()
+            self._follower.begin(self._heard)
         self._follower.load(snapshot, self._heard)
         return snapshot.entry
 

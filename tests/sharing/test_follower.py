@@ -174,6 +174,15 @@ def test_calls_that_nobody_has_followed_for_ten_minutes_are_gone_and_never_said_
     assert (set(reader.calls), reader.status.state) == ({"b"}, "live")
 
 
+def test_who_has_led_itself_for_long_keeps_its_calls_when_redis_is_empty() -> None:
+    reader = Reader()
+    reader.follower.load(snapshot(make("a")), 100.0)
+    # It took over, and has followed the switch itself for an hour.
+    reader.follower.begin(3700.0)
+    reader.follower.load(LOST, 3700.0)
+    assert (set(reader.calls), reader.status.state) == ({"a"}, "stale")
+
+
 def test_what_was_left_in_redis_long_ago_is_not_shown() -> None:
     reader = Reader()
     reader.follower.load(snapshot(make("a"), silent=FORGET_AFTER + 1), 5000.0)

@@ -1,11 +1,13 @@
 """Daemons that share a switch over a real Redis: one owns it, the others follow, and another takes over."""
 
 import asyncio
+import json
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -252,6 +254,40 @@ async def test_when_the_owner_dies_another_takes_over_after_its_lease(server: Re
         await second.holds(client, CALLS)
 
 
+async def test_who_knows_newer_calls_than_redis_goes_on_until_its_heir_has_written(
+    server: RedisServer, client: "Redis"
+) -> None:
+    async with sharing(server.url) as one:
+        await one.owns()
+        one.change(make("a"))
+        await one.holds(client)
+        shown: list[set[str]] = []
+        one.mirror.subscribe(lambda *_: shown.append(set(one.calls)))
+        # Another one has the lease, and has written nothing yet.
+        await client.set(OWNER, "99999999999999999 two", px=60_000)
+        with capture_logs() as told:
+            one.change(make("b"))
+            await one.until(lambda: any(line["event"] == "store.lease_lost" for line in told))
+            naps = one.naps
+            asked = len(naps.asked)
+            await one.until(lambda: len(naps.asked) > asked + 5)
+        assert one.source.leading
+        one.change(make("c"))
+        head: Any = await client.hgetall(HEAD)
+        # It begins to write, and is not done yet.
+        await client.hset(HEAD, mapping={"run": "99999999999999999", "whole": "0", "writes": "1"})
+        asked = len(naps.asked)
+        await one.until(lambda: len(naps.asked) > asked + 5)
+        assert one.source.leading
+        assert all("a" in calls for calls in shown)
+        assert shown[-1] == {"a", "b", "c"}
+        await client.hset(KEY, mapping={name: json.dumps(msgspec.to_builtins(make(name))) for name in "abc"})
+        await client.hset(HEAD, mapping={**head, "run": "99999999999999999", "whole": "1", "writes": "2", "calls": "3"})
+        await one.until(lambda: not one.source.leading)
+        await one.until(lambda: one.status.run == "99999999999999999")
+        assert set(one.calls) == {"a", "b", "c"}
+
+
 @pytest.mark.usefixtures("short")
 async def test_who_takes_over_from_a_redis_that_has_lost_everything_goes_on_with_what_it_shows(
     server: RedisServer, client: "Redis"
@@ -307,7 +343,7 @@ async def test_by_its_own_clock_an_owner_writes_nothing_past_its_lease(server: R
         clock.pass_time(LEASE + 0.1)
         await client.set(OWNER, "1 two")
         one.change(make("a"))
-        await one.until(lambda: not one.source.leading)
+        await one.until(lambda: "leads alone" in repr(one.share))
         assert await read(client) == {}
         assert await client.get(OWNER) != first
 
