@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from callbridge.sharing.share import LEASE
-from chaos.link import byte_by_byte, garbage, held, inside_frame, silent, slow
+from chaos.link import byte_by_byte, garbage, held, inside_frame, silent, slow, trickling
 from chaos.pbx import Kind, until
 from chaos.world import World
 
@@ -137,7 +137,7 @@ async def _for_a_while(world: World, mood: Callable[..., Awaitable[None]], secon
 @_fault("overflow", AGAIN, "the switch says that events were lost, and closes: connect, list, probe, list")
 async def _overflow(world: World, chance: Random) -> None:
     go_on = asyncio.Event()
-    world.to_switch.change(held(go_on))
+    world.to_switch.change(trickling(go_on))
     try:
         await world.pbx.overflow(chance)
     finally:

@@ -12,6 +12,10 @@ READ: Final = 64 * 1024
 """Bytes that are passed on at once, and that the link itself takes in while it is held: what it holds is to stay on the
 sender's side."""
 
+PIECE: Final = 1024
+PIECE_EVERY: Final = 0.25
+"""Bytes that a slow link passes on at once, and the seconds between those of one that trickles: an event a second."""
+
 SAID: Final = 4096
 """Bytes of the client's that are remembered, to tell one connection from another."""
 
@@ -53,8 +57,8 @@ def slow(bytes_a_second: float) -> Mood:
     """So many bytes a second, each way."""
 
     async def mood(way: Way, data: bytes) -> None:
-        for start in range(0, len(data), 1024):
-            piece = data[start : start + 1024]
+        for start in range(0, len(data), PIECE):
+            piece = data[start : start + PIECE]
             await way.pass_on(piece)
             await asyncio.sleep(len(piece) / bytes_a_second)
 
@@ -74,6 +78,20 @@ def held(until: asyncio.Event) -> Mood:
     async def mood(way: Way, data: bytes) -> None:
         await until.wait()
         await way.pass_on(data)
+
+    return mood
+
+
+def trickling(until: asyncio.Event) -> Mood:
+    """Little comes from the server for now, but enough that nobody takes it for dead; nothing is lost."""
+
+    async def mood(way: Way, data: bytes) -> None:
+        for start in range(0, len(data), PIECE):
+            if way.down and not until.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PIECE_EVERY):
+                        await until.wait()
+            await way.pass_on(data[start : start + PIECE])
 
     return mood
 

@@ -35,7 +35,7 @@ AT_ONCE: Final = 1000
 100,000 (mod_event_socket.c, MAX_QUEUE_LEN)."""
 
 FLOODS: Final = 3
-"""So many ask at once: it has to be done before callbridge gives up a connection on which nothing comes, after 15 s."""
+"""So many ask at once: one takes longer than a minute on a busy machine."""
 
 LOST: Final = b"Max queue size reached"
 """What the switch logs of each event that such a queue does not take, and after so many in a row it throws the listener
