@@ -178,11 +178,6 @@ class Channel:
         """When it was created."""
         return self.age_key >> RANKED + 2
 
-    @property
-    def rank(self) -> int:
-        """Which of the channels of one tick of the switch's clock came first: 0, 1, 2."""
-        return self.age_key >> RANKED & 3
-
     def take(self, event: Event) -> None:
         """Take over what an event of this channel says."""
         self.sequence = event.sequence
@@ -309,7 +304,7 @@ class Call:
     def __init__(self, first: Channel, call_id: str) -> None:
         self.id = call_id
         self.created = first.created
-        self.created_us = first.created_us + first.rank
+        self.created_us = first.created_us + (first.age_key >> RANKED & 3)
         """When it began; of two calls of one tick of the switch's clock, the one that began first has less."""
         self.age_key = first.age_key
         self.lead = first
