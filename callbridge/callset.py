@@ -204,6 +204,8 @@ class CallSet:
         if call is None:
             return
         if len(call.legs) == 1:
+            # Nor does it lead to the call that leads to it: a circle would stay until all objects are looked through.
+            channel.call = None
             self._close(call)
             self.ended.append((call, channel))
             return
