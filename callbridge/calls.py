@@ -6,11 +6,11 @@ A `Channel` takes the fields of its events by the rules by which the switch keep
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
-from callbridge.esl.events import Event, Variables
+from callbridge.esl.events import Event, Profile, Variables
+from callbridge.localtime import local_time, utc_offset
 
 if TYPE_CHECKING:
     from callbridge.records import Record
@@ -35,6 +35,12 @@ STATES_WITHOUT_ROW: Final = frozenset((0, INIT, HANGUP, 11, 12))
 FOLLOWING_STATES: Final = frozenset(("CS_CONSUME_MEDIA", "CS_EXCHANGE_MEDIA", "CS_HIBERNATE"))
 """The states of a channel that was called and follows its caller (CS_HIBERNATE: without media). With the caller profile
 that it began with, and only then, its callee is its own far end, not whom it talks to."""
+
+OF_STATES: Final = frozenset(("CHANNEL_STATE", "CHANNEL_CALLSTATE", "CHANNEL_DESTROY"))
+"""Events that tell of a state. Each has a caller profile, only because all events have (switch_channel.c,
+`switch_channel_event_set_basic_data`), and what is new in it others say, but for the name of whom a channel has reached
+that follows its caller. In CHANNEL_CALLSTATE the times of a hold are those of the one before
+(`switch_channel_set_flag_value`, `switch_channel_clear_flag`)."""
 
 VIRTUAL: Final = ("loopback/", "pickup/")
 """How the names of channels begin behind which nobody is: ends of loopback pairs, and what waits in a call for somebody
@@ -125,14 +131,16 @@ class Channel:
 
         `created` is the time of CHANNEL_CREATE in the switch's local time, where it is known from elsewhere.
         """
-        fresh = event.name == "CHANNEL_CREATE"
+        fresh, profile = event.name == "CHANNEL_CREATE", event.profile
         self.uuid = event.uuid
         self.sequence = event.sequence
         self.epoch = 0
         self.inbound = event.call_direction == "inbound"
         self.is_virtual = event.channel_name.startswith(VIRTUAL)
-        created_us = event.timestamp if fresh else event.created_us
-        self.created = shared(event.date_local if fresh else created or local_time(event.created_us, utc_offset(event)))
+        created_us = event.timestamp if fresh else profile.created_us
+        if not fresh and not created:
+            created = local_time(created_us, utc_offset(event.date_local, event.timestamp) or 0)
+        self.created = shared(event.date_local if fresh else created)
         self.extension = shared(_extension(event, self.inbound, fresh))
         self.number = self.extension or shared(_outside_number(event, self.inbound))
         self.call: Call | None = None
@@ -163,11 +171,11 @@ class Channel:
         self.business_direction = ""
         self.application = ""
         self.application_data = ""
-        self.party_name = shared(event.original_name or event.caller_name) if self.inbound else ""
+        self.party_name = shared(profile.original_name or profile.caller_name) if self.inbound else ""
         self.queue = ""
         self.whisper = ""
         self.ip = ""
-        self._take_profile(event)
+        self._take_profile(profile)
         self._take_common(event)
 
     def __repr__(self) -> str:
@@ -189,7 +197,7 @@ class Channel:
     def _take_state(self, event: Event) -> None:
         number = event.state_number
         if number == ROUTING:
-            self._take_profile(event)
+            self._take_profile(event.profile)
             self.parked_until_us = 0
         if number not in STATES_WITHOUT_ROW:
             self.state = shared(event.state)
@@ -197,21 +205,27 @@ class Channel:
             self.hungup = True
 
     def _take_callstate(self, event: Event) -> None:
-        if event.callstate not in ("DOWN", "HANGUP"):
-            self.callstate = shared(event.callstate)
+        callstate = event.callstate
+        if callstate not in ("DOWN", "HANGUP"):
+            if callstate == "HELD":
+                self.hold_since_us = event.timestamp
+            elif self.callstate == "HELD":
+                self.hold_accum_us += event.timestamp - self.hold_since_us
+                self.hold_since_us = 0
+            self.callstate = shared(callstate)
 
     def _take_party(self, event: Event) -> None:
-        self.caller_name = shared(event.caller_name)
-        self.caller_number = shared(event.caller_number)
+        self.caller_name = shared(event.profile.caller_name)
+        self.caller_number = shared(event.profile.caller_number)
 
     def catch_up(self, event: Event) -> None:
         """Take from a dump what events that nobody heard have said. Where all were heard it says less: `show channels`
         keeps a profile as it was at CS_ROUTING, a dump has the one of now."""
         self.state = shared(event.state)
         self.callstate = shared(event.callstate)
-        self._take_profile(event)
+        self._take_profile(event.profile)
         parked = event.state == "CS_PARK"
-        self.parked_until_us = _park_end(event.variables.park_seconds, event.profile_us) if parked else 0
+        self.parked_until_us = _park_end(event.variables.park_seconds, event.profile.since_us) if parked else 0
 
     @property
     def is_restored(self) -> bool:
@@ -245,32 +259,35 @@ class Channel:
     def _take_recording(self, event: Event) -> None:
         self.recording = event.record_path if event.name == "RECORD_START" else ""
 
-    def _take_profile(self, event: Event) -> None:
-        self.caller_name = shared(event.caller_name)
-        self.caller_number = shared(event.caller_number)
-        self.destination = shared(event.destination)
+    def _take_profile(self, profile: Profile) -> None:
+        self.caller_name = shared(profile.caller_name)
+        self.caller_number = shared(profile.caller_number)
+        self.destination = shared(profile.destination)
         # Of a phone that nobody but the switch calls, the address is known when it rings, and `show channels` takes it
         # only with the next profile.
-        late = not self.inbound and not self.origin_uuid and event.profile_us == event.created_us
-        self.ip = "" if late else shared(event.network_address)
-        self.context = shared(event.context)
+        late = not self.inbound and not self.origin_uuid and profile.since_us == profile.created_us
+        self.ip = "" if late else shared(profile.network_address)
+        self.context = shared(profile.context)
 
     def _take_common(self, event: Event) -> None:
         self.last_us = event.timestamp
-        self.answered_us = event.answered_us
-        self.hold_accum_us = event.hold_accum_us
-        self.hold_since_us = event.last_hold_us if self.callstate == "HELD" else 0
-        if not self.inbound and event.profile_us == event.created_us and event.state in FOLLOWING_STATES:
-            self._take_callee(event)
         if event.answer_state == "hangup":
             self.hungup = True
-            self.cause = event.hangup_cause
+            self.cause = shared(event.hangup_cause)
         if event.variables.uuid:
             self._take_variables(event.variables, event.presence_id)
+        of_state = event.name in OF_STATES and event.state_number != ROUTING
+        if not of_state or (not self.inbound and event.state in FOLLOWING_STATES):
+            profile = event.profile
+            self.answered_us = profile.answered_us
+            self.hold_accum_us = profile.hold_accum_us
+            self.hold_since_us = profile.last_hold_us if self.callstate == "HELD" else 0
+            if not self.inbound and profile.since_us == profile.created_us and event.state in FOLLOWING_STATES:
+                self._take_callee(profile.callee_name)
 
-    def _take_callee(self, event: Event) -> None:
-        if event.callee_name and event.callee_name != "Outbound Call":
-            self.party_name = shared(event.callee_name)
+    def _take_callee(self, name: str) -> None:
+        if name and name != "Outbound Call":
+            self.party_name = shared(name)
 
     def _take_variables(self, said: Variables, presence_id: str) -> None:
         if said.call_direction in DIRECTIONS:
@@ -325,31 +342,6 @@ class Call:
         self.lead = min(self.legs, key=lambda leg: (leg.hungup, leg.is_virtual, leg.age_key))
 
 
-def utc_offset(event: Event) -> int:
-    """Seconds by which the switch's clock on the wall is ahead of UTC; 0 where the event does not say."""
-    local = _seconds_of(event.date_local)
-    return 0 if local is None else local - event.timestamp // 1_000_000
-
-
-@lru_cache(maxsize=256)
-def _seconds_of(time: str) -> int | None:
-    """What `_time_of` has made; None of what is no time."""
-    try:
-        return int(datetime.fromisoformat(time).replace(tzinfo=UTC).timestamp())
-    except ValueError:
-        return None
-
-
-def local_time(us: int, offset: int) -> str:
-    """A time as `show channels` prints it: `2021-06-08 17:37:37`."""
-    return _time_of(us // 1_000_000 + offset)
-
-
-@lru_cache(maxsize=4096)
-def _time_of(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
 def _extension(event: Event, inbound: bool, fresh: bool) -> str:
     """The extension whose phone is at the far end of this channel, or "".
 
@@ -372,8 +364,8 @@ def _origin(event: Event, fresh: bool) -> str:
     Later the other leg is whom the channel talks to; who made it stays in `originating_leg_uuid`.
     """
     caller = event.variables.originating_leg
-    if fresh and event.other_type == "originator":
-        caller = event.other_leg_uuid
+    if fresh and event.profile.other_type == "originator":
+        caller = event.profile.other_leg_uuid
     return caller or event.variables.queue_member_uuid
 
 
@@ -382,7 +374,7 @@ def _outside_number(event: Event, inbound: bool) -> str:
     called. The destination will not do, it changes when the channel is transferred.
     """
     if inbound:
-        return event.original_number or event.caller_number
+        return event.profile.original_number or event.profile.caller_number
     return event.channel_name.rpartition("/")[2].partition("@")[0]
 
 

@@ -8,7 +8,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from callbridge.calls import Call, Channel, Side, local_time
+from callbridge.calls import Call, Channel, Side
+from callbridge.localtime import local_time
 
 Mode = Literal["listen", "whisper", "barge"]
 MonitorState = Literal["dialling", "ringing", "active"]

@@ -12,7 +12,7 @@ From then on every channel is probed in turn, and the channels are listed again 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal
 
 import structlog
@@ -111,7 +111,7 @@ class Reflector:
         """The calls, as they were last published."""
         return self.table.records()
 
-    def lead(self, known: Iterable[Record] = (), core_uuid: str = "", silent: float = 0.0) -> None:
+    def lead(self, known: Sequence[Record] = (), core_uuid: str = "", silent: float = 0.0) -> None:
         """Follow the switch from now on. `known` are its calls as they were published last, of that run of the switch,
         `silent` seconds after it was last heard of; they are of use only if it is still the same run."""
         if core_uuid and self.core_uuid in ("", core_uuid):

@@ -7,21 +7,11 @@ talking is taken to talk.
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from callbridge.calls import RESTORED, Call, Channel
 from callbridge.callset import CallSet
-from callbridge.esl.events import Event
+from callbridge.esl.events import Event, Profile
 from callbridge.records import Leg, Monitor, Record
-
-
-def offset_of(record: Record) -> int | None:
-    """Seconds by which the switch's wall clock is ahead of UTC, as this call's times say."""
-    try:
-        local = datetime.fromisoformat(record.created_time).replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        return None
-    return round(local - record.created_us // 1_000_000)
 
 
 def restore(calls: CallSet, records: Iterable[Record], last_us: int) -> list[str]:
@@ -69,7 +59,7 @@ def _call(record: Record, channels: list[Channel]) -> Call:
 def _channel(leg: Leg, record: Record, number: int, last_us: int) -> Channel:
     us = record.created_us + number
     created = "" if number else record.created_time
-    channel = Channel(Event(name="CHANNEL_DATA", uuid=leg.uuid, created_us=us, timestamp=last_us), created)
+    channel = Channel(_known(leg.uuid, us, last_us), created)
     channel.side, channel.number, channel.party_name = leg.side, leg.number, leg.name
     channel.extension = leg.number if leg.kind == "extension" else ""
     channel.state, channel.callstate = leg.state, leg.callstate
@@ -81,8 +71,7 @@ def _channel(leg: Leg, record: Record, number: int, last_us: int) -> Channel:
 
 
 def _monitor(monitor: Monitor, record: Record, last_us: int) -> Channel:
-    event = Event(name="CHANNEL_DATA", uuid=monitor.channel, created_us=record.created_us, timestamp=last_us)
-    channel = Channel(event, monitor.created_time)
+    channel = Channel(_known(monitor.channel, record.created_us, last_us), monitor.created_time)
     channel.given_id = monitor.uuid if monitor.uuid != monitor.channel else ""
     channel.number = channel.extension = monitor.extension
     channel.watching = monitor.watches
@@ -93,6 +82,11 @@ def _monitor(monitor: Monitor, record: Record, last_us: int) -> Channel:
     channel.context, channel.domain = record.context, record.tenant or ""
     channel.epoch = RESTORED
     return channel
+
+
+def _known(uuid: str, created_us: int, last_us: int) -> Event:
+    """All that is known of a channel from the first, as a dump would say it."""
+    return Event(name="CHANNEL_DATA", uuid=uuid, timestamp=last_us, profile_read=Profile(created_us=created_us))
 
 
 def _unseen_leg(record: Record) -> Leg:

@@ -17,18 +17,19 @@ is believed of a channel whose events are heard only when it shows the same agai
 Which channels form a call is decided in `callset`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from callbridge.calls import EXECUTE, HANGUP, INIT, MONITOR_APPLICATIONS, ROUTING, Channel, utc_offset
+from callbridge.calls import EXECUTE, HANGUP, INIT, MONITOR_APPLICATIONS, ROUTING, Channel
 from callbridge.callset import CallSet
 from callbridge.doubts import Doubts, Found
 from callbridge.entropy import Census, Rounds
 from callbridge.esl.events import Event
+from callbridge.localtime import utc_offset
 from callbridge.records import Ended, Record, make_ended, make_record
-from callbridge.restore import offset_of, restore
+from callbridge.restore import restore
 
 LOOK_AGAIN_AFTER: Final = 1.0
 """Seconds after which a leg that the switch itself made is probed once more when it starts to execute something: of a
@@ -144,14 +145,13 @@ class CallTable:
         for uuid in self._channels:
             self._doubts.about(uuid)
 
-    def restore(self, records: Iterable[Record], last_us: int) -> None:
+    def restore(self, records: Sequence[Record], last_us: int) -> None:
         """Take in calls as they were published, by another daemon or by this one before it was started anew. They are
         shown, and probed like all that is known from before the connection. `last_us`: when they were last known to
         live, microseconds since 1970."""
-        records = list(records)
         for uuid in restore(self._set, records, last_us):
             self._doubts.about(uuid)
-        if records and (offset := offset_of(records[0])) is not None:
+        if records and (offset := utc_offset(records[0].created_time, records[0].created_us)) is not None:
             self.offset = offset
 
     def forget(self) -> None:
@@ -282,7 +282,7 @@ class CallTable:
             self._doubts.about(uuid, event.sequence)
 
     def _welcome(self, event: Event, now: float) -> None:
-        self.offset = utc_offset(event)
+        self.offset = utc_offset(event.date_local, event.timestamp) or 0
         self._doubts.answered(event.uuid)
         channel = Channel(event, self._created.pop(event.uuid, ""))
         channel.epoch = self._epoch

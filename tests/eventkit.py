@@ -3,8 +3,10 @@
 from itertools import count
 from typing import Any
 
+import msgspec
+
 from callbridge.calls import HANGUP
-from callbridge.esl.events import Event, Variables
+from callbridge.esl.events import Event, Profile, Variables
 from callbridge.records import Record
 from callbridge.table import CallTable
 
@@ -15,10 +17,24 @@ T0 = 1_795_458_117_000_000
 """2026-11-23 18:21:57 UTC, in microseconds."""
 
 
+FIELDS = {field.encode_name: field for field in msgspec.structs.fields(Event) if field.encode_name.strip()}
+PROFILE = {field.encode_name: field for field in msgspec.structs.fields(Profile)}
+VARIABLES = {field.encode_name: field for field in msgspec.structs.fields(Variables)}
+"""Header -> field of the part of an event that holds it."""
+
+
 def event_of(name: str, uuid: str, **fields: Any) -> Event:
-    """An event with these fields; those that begin with `var_` are its variables'."""
+    """An event with these fields, of its own or its profile's; those that begin with `var_` are its variables'."""
     said = {field.removeprefix("var_"): fields.pop(field) for field in list(fields) if field.startswith("var_")}
-    return Event(name=name, uuid=uuid, variables=Variables(**said), **fields)
+    profile = {field: fields.pop(field) for field in Profile.__struct_fields__ if field in fields}
+    return Event(name=name, uuid=uuid, variables=Variables(**said), profile_read=Profile(**profile), **fields)
+
+
+def read(event: Event) -> dict[str, object]:
+    """What was read of an event, by header."""
+    own = {header: getattr(event, field.name) for header, field in FIELDS.items()}
+    profile = {header: getattr(event.profile, field.name) for header, field in PROFILE.items()}
+    return own | profile | {header: getattr(event.variables, field.name) for header, field in VARIABLES.items()}
 
 
 class Told:
@@ -122,4 +138,4 @@ class Told:
         return {call_id: [leg.uuid for leg in record.legs] for call_id, record in self.calls.items()}
 
 
-__all__ = ["HANGUP", "T0", "Told", "event_of"]
+__all__ = ["FIELDS", "HANGUP", "PROFILE", "T0", "VARIABLES", "Told", "event_of", "read"]

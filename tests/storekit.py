@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -80,7 +80,7 @@ class Switch:
     def records(self) -> list[Record]:
         return list(self.calls.values())
 
-    def lead(self, known: Iterable[Record], core_uuid: str, silent: float) -> None:
+    def lead(self, known: Sequence[Record], core_uuid: str, silent: float) -> None:
         if core_uuid:
             self.calls = {record.call_id: record for record in known} | self.calls
         self.core_uuid = "core"

@@ -256,7 +256,7 @@ class Believing(CallTable):
         super().compare(listed, now)
         for uuid in listed:
             if uuid not in self._channels:
-                row = Channel(Event(name="CHANNEL_DATA", uuid=uuid, state="CS_EXECUTE", created_us=T0))
+                row = Channel(event_of("CHANNEL_DATA", uuid, state="CS_EXECUTE", created_us=T0))
                 row.epoch = self._epoch
                 self._set.add(row, "", now)
 

@@ -1,10 +1,12 @@
 """The call table: recordings of a real switch, and by made-up events what no recording shows."""
 
+import gc
 from typing import Any
 
 import msgspec
 import pytest
 
+from callbridge.calls import Call, Channel
 from callbridge.callset import MAX_OTHER_IDS, SPLIT_AFTER
 from callbridge.doubts import TOMBSTONE_FOR
 from callbridge.esl.events import Event, decode
@@ -56,6 +58,19 @@ def test_a_recording_gives_what_the_switch_itself_said(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in recorded.SMALL if not name.startswith(("json_", "odd_bytes"))])
 def test_the_same_as_event_json(name: str) -> None:
     feed(recorded.load(name).as_json())
+
+
+def test_calls_that_have_ended_wait_for_no_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        tables = [
+            feed(recorded.load(name)) for name in ("local_answered", "ring_group_loopback", "refer_blind", "barge")
+        ]
+        assert not [left for left in gc.get_objects() if isinstance(left, Call | Channel)]
+    finally:
+        gc.enable()
+    assert [len(table) for table in tables] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(("name", "mode"), [("listen", "listen"), ("whisper", "whisper"), ("barge", "barge")])
@@ -363,10 +378,19 @@ def test_hold_and_answer_times() -> None:
     told.talk("a", "b")
     told.tell("CHANNEL_ANSWER", "a", answered_us=T0 + 3_000_000, answer_state="answered")
     assert told.calls["a"].answered_time == "2026-11-23 18:22:00"
-    told.tell("CHANNEL_CALLSTATE", "a", callstate="HELD", last_hold_us=T0 + 5_000_000)
+    told.now = 5.0
+    told.tell("CHANNEL_CALLSTATE", "a", callstate="HELD")
     assert (told.calls["a"].callstate, told.calls["a"].hold_since_us) == ("HELD", T0 + 5_000_000)
-    told.tell("CHANNEL_CALLSTATE", "a", callstate="ACTIVE", hold_accum_us=2_000_000)
+    told.tell("CHANNEL_HOLD", "a", last_hold_us=T0 + 5_000_009)
+    assert (told.calls["a"].callstate, told.calls["a"].hold_since_us) == ("HELD", T0 + 5_000_009)
+    told.now = 7.0
+    told.tell("CHANNEL_CALLSTATE", "a", callstate="UNHELD")
+    assert (told.calls["a"].hold_us, told.calls["a"].hold_since_us) == (1_999_991, 0)
+    told.tell("CHANNEL_UNHOLD", "a", hold_accum_us=2_000_000)
     assert (told.calls["a"].hold_us, told.calls["a"].hold_since_us) == (2_000_000, 0)
+    told.now = 9.0
+    told.tell("CHANNEL_CALLSTATE", "a", callstate="HELD")
+    assert (told.calls["a"].hold_us, told.calls["a"].hold_since_us) == (2_000_000, T0 + 9_000_000)
 
 
 def test_a_recording_is_shown_while_it_runs() -> None:

@@ -170,8 +170,8 @@ def test_a_dump_of_a_channel_whose_events_were_all_heard_does_not_change_its_row
 def test_the_address_of_a_phone_that_the_switch_calls_is_shown_from_its_next_profile_on() -> None:
     told = Told()
     click: dict[str, Any] = {"call_direction": "outbound", "network_address": "192.0.2.9", "created_us": T0}
-    told.dump("a", **click, profile_us=T0)
-    told.dump("b", **click, profile_us=T0 + 300_000)
+    told.dump("a", **click, since_us=T0)
+    told.dump("b", **click, since_us=T0 + 300_000)
     assert (told.calls["a"].ip, told.calls["b"].ip) == ("", "192.0.2.9")
 
 
@@ -192,12 +192,12 @@ def test_a_leg_that_has_hung_up_is_no_side_of_the_call_while_the_others_talk_on(
 def test_the_name_of_who_was_called_is_known_when_it_rings_and_stays() -> None:
     told = Told()
     told.create("a")
-    told.create("b", origin="a", created_us=T0, profile_us=T0, callee_name="Outbound Call")
+    told.create("b", origin="a", created_us=T0, since_us=T0, callee_name="Outbound Call")
     told.state("b", "CS_CONSUME_MEDIA")
     assert told.calls["a"].legs[1].name == ""
     told.tell("CHANNEL_CALLSTATE", "b", callstate="RINGING", callee_name="Ann", var_uuid="")
     assert told.calls["a"].legs[1].name == "Ann"
-    told.state("b", "CS_EXCHANGE_MEDIA", profile_us=T0 + 1, callee_name="Whom she talks to now")
+    told.state("b", "CS_EXCHANGE_MEDIA", since_us=T0 + 1, callee_name="Whom she talks to now")
     assert told.calls["a"].legs[1].name == "Ann"
 
 

@@ -1,8 +1,9 @@
 """Frames to events: the headers that callbridge wants, typed, from event-json and event-plain alike.
 
 An event of a call has 60 to 280 headers; some fifty are wanted. event-json goes through typed passes that skip the
-rest: one over the channel's own headers, one over its variables. A pass holds every header against every field that it
-wants, so two with fewer fields each are cheaper than one.
+rest: one over the event's own headers, one over the channel's caller profile, one over its variables. A pass holds
+every header against every field that it wants, so three with fewer fields each are cheaper than one. The profile is
+most of an event that has no variables, and few of those are asked for it: it is read when it is.
 
 event-plain (`switch_event_serialize`) percent-encodes quotes, backslashes, colons and control characters in every
 value, so a few replacements make JSON of it and the same passes read it; values are decoded after that, never before
@@ -61,6 +62,33 @@ LAST: Final = "CHANNEL_DESTROY"
 """The event whose variables are passed over: it has most of all, and of a channel that is gone none is of use."""
 
 
+class Profile(msgspec.Struct, frozen=True, gc=False):
+    """The caller profile of an event's channel, its times, and who the other leg is. An absent header is "" or 0.
+
+    Times are microseconds since 1970.
+    """
+
+    caller_name: str = field(name="Caller-Caller-ID-Name", default="")
+    caller_number: str = field(name="Caller-Caller-ID-Number", default="")
+    original_name: str = field(name="Caller-Orig-Caller-ID-Name", default="")
+    original_number: str = field(name="Caller-Orig-Caller-ID-Number", default="")
+    callee_name: str = field(name="Caller-Callee-ID-Name", default="")
+    network_address: str = field(name="Caller-Network-Addr", default="")
+    destination: str = field(name="Caller-Destination-Number", default="")
+    context: str = field(name="Caller-Context", default="")
+    since_us: int = field(name="Caller-Profile-Created-Time", default=0)
+    """When the channel got this profile: every transfer and every later bridge gives it another."""
+    created_us: int = field(name="Caller-Channel-Created-Time", default=0)
+    answered_us: int = field(name="Caller-Channel-Answered-Time", default=0)
+    last_hold_us: int = field(name="Caller-Channel-Last-Hold", default=0)
+    hold_accum_us: int = field(name="Caller-Channel-Hold-Accum", default=0)
+    other_type: str = field(name="Other-Type", default="")
+    other_leg_uuid: str = field(name="Other-Leg-Unique-ID", default="")
+
+
+NO_PROFILE: Final = Profile()
+
+
 class Event(msgspec.Struct, gc=False):
     """One event (or `uuid_dump`, which has the same form and the same sequence numbers). An absent header is "" or 0.
 
@@ -90,40 +118,37 @@ class Event(msgspec.Struct, gc=False):
     answer_state: str = field(name="Answer-State", default="")
     hangup_cause: str = field(name="Hangup-Cause", default="")
 
-    caller_name: str = field(name="Caller-Caller-ID-Name", default="")
-    caller_number: str = field(name="Caller-Caller-ID-Number", default="")
-    original_name: str = field(name="Caller-Orig-Caller-ID-Name", default="")
-    original_number: str = field(name="Caller-Orig-Caller-ID-Number", default="")
-    callee_name: str = field(name="Caller-Callee-ID-Name", default="")
-    network_address: str = field(name="Caller-Network-Addr", default="")
-    destination: str = field(name="Caller-Destination-Number", default="")
-    context: str = field(name="Caller-Context", default="")
-    profile_us: int = field(name="Caller-Profile-Created-Time", default=0)
-    """When the channel got the caller profile that it has now: every transfer and every later bridge gives it another.
-    """
-    created_us: int = field(name="Caller-Channel-Created-Time", default=0)
-    answered_us: int = field(name="Caller-Channel-Answered-Time", default=0)
-    last_hold_us: int = field(name="Caller-Channel-Last-Hold", default=0)
-    hold_accum_us: int = field(name="Caller-Channel-Hold-Accum", default=0)
-
-    other_type: str = field(name="Other-Type", default="")
-    other_leg_uuid: str = field(name="Other-Leg-Unique-ID", default="")
-
     record_path: str = field(name="Record-File-Path", default="")
     session_count: str = field(name="Session-Count", default="")
     """Of HEARTBEAT: how many sessions there are; as text, because none and not said differ."""
     body: str = field(name="_body", default="")
 
     variables: Variables = field(name="", default=NO_VARIABLES)
-    """No header has this name: they are read by a pass of their own."""
+    profile_text: bytes = field(name=" ", default=b"")
+    """The headers of the caller profile, as they came."""
+    profile_read: Profile | None = field(name="  ", default=None)
+    """No header has such a name as these three: they are read by passes of their own."""
+
+    @property
+    def profile(self) -> Profile:
+        """The caller profile, read the first time that it is asked for."""
+        if self.profile_read is None:
+            self.profile_read = _read_profile(self.profile_text) if self.profile_text else NO_PROFILE
+        return self.profile_read
 
 
-_ATTRIBUTE: Final = {f.encode_name: f.name for f in msgspec.structs.fields(Event) if f.encode_name}
-_VARIABLE: Final = {f.encode_name: f.name for f in msgspec.structs.fields(Variables)}
-_NUMBERS: Final = frozenset(f.name for f in msgspec.structs.fields(Event) if f.type is int)
+_PARTS: Final = (Event, Profile, Variables)
+_FIELDS: Final = {
+    f.encode_name: (part, f.name, f.type is int)
+    for part in _PARTS
+    for f in msgspec.structs.fields(part)
+    if f.encode_name.strip()
+}
 _TEXTS: Final = tuple(f.name for f in msgspec.structs.fields(Event) if f.type is str)
 _decode_event: Final[Callable[[bytes], Event]] = msgspec.json.Decoder(Event, strict=False).decode
+_decode_profile: Final[Callable[[bytes], Profile]] = msgspec.json.Decoder(Profile, strict=False).decode
 _decode_variables: Final[Callable[[bytes], Variables]] = msgspec.json.Decoder(Variables).decode
+_PROFILE_BEGINS: Final = b',"Caller-'
 _VARIABLE_BEGINS: Final = b',"variable_'
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
@@ -151,32 +176,55 @@ def decode_plain(body: bytes) -> Event:
         event = _strict(_as_json(head.strip(b"\n")))
     except (msgspec.DecodeError, UnicodeDecodeError):
         event = _event_from(dict(_plain_lines(head)))
+    if event.profile is not NO_PROFILE:
+        event.profile_read = Profile(*_plain_values(event.profile))
     for name in _TEXTS:
         value = getattr(event, name)
         if value and ("%" in value or value == "_undef_"):
             setattr(event, name, _plain_value(value))
     if event.variables is not NO_VARIABLES:
-        event.variables = Variables(*[_plain_value(value) for value in msgspec.structs.astuple(event.variables)])
+        event.variables = Variables(*_plain_values(event.variables))
     if inner:
         event.body = inner.decode("utf-8", "replace")
     return event
 
 
 def _strict(body: bytes) -> Event:
-    """The event in a JSON object, whose variables stand together (switch_channel.c adds them in one loop,
-    `switch_channel_event_set_extended_data`).
+    """The event in a JSON object. The caller profiles, its channel's and the other leg's, go from where they begin to
+    the variables, or to the end of an event that has none; the variables stand together (switch_channel.c,
+    `switch_channel_event_set_basic_data` and `_extended_data`). What comes after them is the event's own again.
 
     No value moves a cut: a quote in a value is escaped, so `,"variable_` is never in one, and what is cut where a value
     ends, or in a variable that is an array, is no JSON any more. Raises msgspec.DecodeError or UnicodeDecodeError.
     """
-    first = body.find(_VARIABLE_BEGINS)
+    begin = body.find(_PROFILE_BEGINS)
+    first = body.find(_VARIABLE_BEGINS, max(begin, 0))
     if first < 0:
-        return _decode_event(body)
+        if begin < 0:
+            return _decode_event(body)
+        event = _decode_event(body[:begin] + b"}")
+        event.profile_text = body[begin + 1 : body.rindex(b"}")]
+        return event
     end = body.find(b',"', body.rfind(_VARIABLE_BEGINS) + 1)
-    event = _decode_event(body[:first] + (b"}" if end < 0 else body[end:]))
+    event = _decode_event(body[: begin if begin >= 0 else first] + (b"}" if end < 0 else body[end:]))
+    if begin >= 0:
+        event.profile_text = body[begin + 1 : first]
     if event.name != LAST:
         event.variables = _decode_variables(b"{" + body[first + 1 :])
     return event
+
+
+def _read_profile(text: bytes) -> Profile:
+    body = b"{" + text + b"}"
+    try:
+        return _decode_profile(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    try:
+        return _lenient_json(body).profile
+    except RemoteProtocolError:
+        # The event had a good beginning and no switch would go on so; that its state is known is worth more.
+        return NO_PROFILE
 
 
 def _as_json(head: bytes) -> bytes:
@@ -216,24 +264,25 @@ def _plain_value(value: str) -> str:
     return unquote_to_bytes(value.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
 
 
+def _plain_values(part: Profile | Variables) -> list[Any]:
+    values = msgspec.structs.astuple(part)
+    return [_plain_value(value) if isinstance(value, str) else value for value in values]
+
+
 def _event_from(headers: Mapping[str, Any]) -> Event:
-    event = Event()
-    variables: dict[str, str] = {}
+    said: dict[type, dict[str, Any]] = {part: {} for part in _PARTS}
     for header, value in headers.items():
-        name = _ATTRIBUTE.get(header)
-        variable = _VARIABLE.get(header)
-        if name is None and variable is None:
+        if header not in _FIELDS:
             continue
+        part, name, is_number = _FIELDS[header]
         if isinstance(value, list):
             # A header that was pushed twice; switch_event_get_header gives the first.
             value = value[0] if value else ""
         text = value if isinstance(value, str) else str(value)
-        if variable is not None:
-            variables[variable] = text
-        elif name in _NUMBERS:
-            setattr(event, name, int(text) if _WHOLE_NUMBER.fullmatch(text) else 0)
-        elif name is not None:
-            setattr(event, name, text)
-    if variables and event.name != LAST:
-        event.variables = Variables(**variables)
+        said[part][name] = text if not is_number else int(text) if _WHOLE_NUMBER.fullmatch(text) else 0
+    event = Event(**said[Event])
+    if said[Profile]:
+        event.profile_read = Profile(**said[Profile])
+    if said[Variables] and event.name != LAST:
+        event.variables = Variables(**said[Variables])
     return event

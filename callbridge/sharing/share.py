@@ -12,7 +12,7 @@ itself, once a lease has run out since Redis was last heard of: the list is righ
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -75,7 +75,7 @@ class Source(Protocol):
     def records(self) -> list[Record]:
         """The calls, as they were last published."""
 
-    def lead(self, known: Iterable[Record], core_uuid: str, silent: float) -> None:
+    def lead(self, known: Sequence[Record], core_uuid: str, silent: float) -> None:
         """Begin with these calls of that run of the switch, which was last heard of `silent` seconds ago."""
 
     def resign(self) -> None:

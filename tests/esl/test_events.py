@@ -3,8 +3,8 @@
 import contextlib
 import json
 import urllib.parse
+from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from callbridge.errors import RemoteProtocolError
 from callbridge.esl.events import Event, Variables, decode, decode_json, decode_plain
 from tests import recorded
-
-FIELDS = {field.encode_name: field for field in msgspec.structs.fields(Event) if field.encode_name}
-VARIABLES = {field.encode_name: field for field in msgspec.structs.fields(Variables)}
+from tests.eventkit import FIELDS, PROFILE, VARIABLES, read
 
 
 def expected(headers: dict[str, object]) -> dict[str, object]:
@@ -22,17 +20,16 @@ def expected(headers: dict[str, object]) -> dict[str, object]:
     wanted: dict[str, object] = {}
     if headers.get("Event-Name") == "CHANNEL_DESTROY":
         headers = {name: value for name, value in headers.items() if name not in VARIABLES}
-    for header, field in (FIELDS | VARIABLES).items():
+    for header, field in (FIELDS | PROFILE | VARIABLES).items():
         value = headers.get(header, "")
         text = str(value[0] if isinstance(value, list) else value)
         wanted[header] = int(text or 0) if field.type is int else text
     return wanted
 
 
-def read(event: Event) -> dict[str, object]:
-    """What was read of an event, by header."""
-    own = {header: getattr(event, field.name) for header, field in FIELDS.items()}
-    return own | {header: getattr(event.variables, field.name) for header, field in VARIABLES.items()}
+def compact(headers: dict[str, Any]) -> bytes:
+    """An event as switch_event_serialize_json writes it."""
+    return json.dumps(headers, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def plain(headers: dict[str, str], body: str = "") -> bytes:
@@ -55,13 +52,13 @@ def test_event_plain_and_event_json_of_the_same_400_calls_are_read_alike() -> No
     pairs = zip(recorded.load("load_a.json").frames, recorded.load("load_a.plain").frames, strict=True)
     both = [(decode_json(a.body), decode_plain(b.body)) for a, b in pairs if a.is_event]
     assert len(both) == 13_558
-    assert all(from_json == from_plain for from_json, from_plain in both)
+    assert all(read(from_json) == read(from_plain) for from_json, from_plain in both)
 
 
 @pytest.mark.parametrize("ending", ["", "\x01"], ids=["strict", "lenient"])
 def test_the_variables_of_a_channel_that_is_gone_are_passed_over(ending: str) -> None:
     headers = {"Event-Name": "CHANNEL_DESTROY", "Unique-ID": "u", "variable_uuid": "u", "Hangup-Cause": f"X{ending}"}
-    event = decode_json(json.dumps(headers, ensure_ascii=False, separators=(",", ":")).encode())
+    event = decode_json(compact(headers))
     assert (event.uuid, event.hangup_cause, event.variables) == ("u", f"X{ending}", Variables())
 
 
@@ -71,7 +68,7 @@ def test_a_byte_that_is_no_utf8_loses_no_event() -> None:
         frames = [frame for frame in recorded.load(f"odd_bytes.{form}").frames if frame.is_event]
         events = [decode(frame.headers["Content-Type"], frame.body) for frame in frames]
         assert any(b"\xe9" in frame.body or b"%E9" in frame.body for frame in frames)
-        names[form] = [(event.name, event.sequence, event.caller_name) for event in events]
+        names[form] = [(event.name, event.sequence, event.profile.caller_name) for event in events]
     assert names["json"] == names["plain"]
     assert any("Jos\N{REPLACEMENT CHARACTER}" in caller_name for _, _, caller_name in names["json"])
 
@@ -79,11 +76,11 @@ def test_a_byte_that_is_no_utf8_loses_no_event() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"Event-Name":"HEARTBEAT","Caller-Caller-ID-Name":"Jos\xe9","Event-Sequence":"7"}',
-        b'{"Event-Name":"HEARTBEAT","Caller-Caller-ID-Name":"a\x01b","Event-Sequence":"7"}',
-        b'{"Event-Name":"HEARTBEAT","Caller-Context":["a","b"],"Event-Sequence":"7"}',
-        b'{"Event-Name":"HEARTBEAT","Caller-Context":[],"Event-Sequence":"7"}',
-        b'{"Event-Name":"HEARTBEAT","Caller-Context":null,"Event-Sequence":7}',
+        b'{"Event-Name":"HEARTBEAT","Channel-Presence-ID":"Jos\xe9","Event-Sequence":"7"}',
+        b'{"Event-Name":"HEARTBEAT","Channel-Presence-ID":"a\x01b","Event-Sequence":"7"}',
+        b'{"Event-Name":"HEARTBEAT","Channel-Name":["a","b"],"Event-Sequence":"7"}',
+        b'{"Event-Name":"HEARTBEAT","Channel-Name":[],"Event-Sequence":"7"}',
+        b'{"Event-Name":"HEARTBEAT","Channel-Name":null,"Event-Sequence":7}',
         b'{"Event-Name":"HEARTBEAT","Event-Date-Timestamp":"x","Event-Sequence":"7"}',
         b'{"Event-Name":"HEARTBEAT","Event-Date-Timestamp":"","Event-Sequence":"7"}',
     ],
@@ -100,10 +97,10 @@ def test_what_is_no_event_is_a_breach(body: bytes) -> None:
 
 
 def test_an_encoded_line_break_in_a_value_forges_no_header() -> None:
-    event = decode_plain(b"Event-Name: X\nCaller-Caller-ID-Name: x%0AHangup-Cause: FAKE\nUnique-ID: u\n\n")
+    event = decode_plain(b"Event-Name: X\nChannel-Presence-ID: x%0AHangup-Cause: FAKE\nUnique-ID: u\n\n")
     assert event.hangup_cause == ""
-    event = decode_plain(b"Event-Name: X\nCaller-Caller-ID-Name: x%0AHangup-Cause%3A%20FAKE\nUnique-ID: u\n\n")
-    assert (event.caller_name, event.hangup_cause, event.uuid) == ("x\nHangup-Cause: FAKE", "", "u")
+    event = decode_plain(b"Event-Name: X\nChannel-Presence-ID: x%0AHangup-Cause%3A%20FAKE\nUnique-ID: u\n\n")
+    assert (event.presence_id, event.hangup_cause, event.uuid) == ("x\nHangup-Cause: FAKE", "", "u")
 
 
 def test_a_quote_in_a_header_name_forges_no_header() -> None:
@@ -122,24 +119,46 @@ TEXT = st.text(st.characters(exclude_characters="%\0", exclude_categories=["Cs"]
 )
 
 
-OWN = st.dictionaries(st.sampled_from([f.encode_name for f in FIELDS.values() if f.type is str]), TEXT)
-NUMBERS = st.dictionaries(
-    st.sampled_from([f.encode_name for f in FIELDS.values() if f.type is int]), st.integers(0, 2**60).map(str)
-)
+def some_of(fields: dict[str, Any]) -> st.SearchStrategy[dict[str, str]]:
+    """Some of these headers, in any order."""
+    number = st.integers(0, 2**60).map(str)
+    named = [st.tuples(st.just(name), number if field.type is int else TEXT) for name, field in fields.items()]
+    return st.lists(st.one_of(named), unique_by=lambda pair: pair[0]).map(dict)
+
+
 SAID = st.dictionaries(st.sampled_from([*VARIABLES, "variable_other"]), TEXT)
 
 
-@given(OWN, NUMBERS, SAID, OWN)
+@given(some_of(FIELDS), some_of(PROFILE), SAID, some_of(FIELDS))
 def test_both_forms_of_any_event_are_read_to_the_same(
-    own: dict[str, str], numbers: dict[str, str], said: dict[str, str], after: dict[str, str]
+    own: dict[str, str], profile: dict[str, str], said: dict[str, str], after: dict[str, str]
 ) -> None:
-    """The variables stand together, and headers of the event's own may come before and after them."""
-    headers = {"Event-Name": "X"} | own | numbers | said | {name: after[name] for name in after if name not in own}
+    """A profile begins with a header of its own, and only variables end it."""
+    headers = {"Event-Name": "X"} | own | ({"Caller-Direction": "inbound"} | profile if profile else {}) | said
+    if said:
+        headers |= {name: after[name] for name in after if name not in own}
     body = headers.pop("_body", "")
-    in_json = headers | ({"_body": body} if body else {})
-    wanted = expected({**in_json})
-    assert read(decode_json(json.dumps(in_json, ensure_ascii=False, separators=(",", ":")).encode())) == wanted
-    assert read(decode_plain(plain(headers, body))) == wanted
+    in_json = headers | ({"_body": body} if body and not profile else {})
+    assert read(decode_json(compact(in_json))) == expected({**in_json})
+    assert read(decode_plain(plain(headers, body))) == expected({**headers, "_body": body})
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        (b'"Caller-Caller-ID-Number":"101"', "101"),
+        (b'"Caller-Caller-ID-Number":"10\xe91"', "10\N{REPLACEMENT CHARACTER}1"),
+        (b'"Caller-Caller-ID-Number":"10\x011"', "10\x011"),
+        (b'"Caller-Caller-ID-Number":["101","102"]', "101"),
+        (b'"Caller-Caller-ID-Number":"101","Caller-Channel-Created-Time":"x"', "101"),
+        (b'"Caller-Caller-ID-Number":"101', ""),
+    ],
+)
+@pytest.mark.parametrize("after", [b"", b',"variable_uuid":"u"'])
+def test_a_profile_is_read_whatever_is_in_it(text: bytes, number: str, after: bytes) -> None:
+    event = decode_json(b'{"Event-Name":"X","Unique-ID":"u","Caller-Direction":"inbound",%b%b}' % (text, after))
+    assert (event.uuid, event.profile.caller_number, event.profile.created_us) == ("u", number, 0)
+    assert event.profile is event.profile
 
 
 @pytest.mark.parametrize("value", ["a,", ',"variable_cc_queue":"forged"', ",", '","Unique-ID":"forged', "\\", '\\",'])
@@ -152,8 +171,7 @@ def test_no_value_moves_a_cut(header: str, value: str, odd: bool) -> None:
     if odd:
         # Only variables become arrays; what comes after them never does.
         said[header] = [value, "second"] if header == "Bridge-A-Unique-ID" else [value, "second", "variable_cc_queue"]
-    body = json.dumps(said, separators=(",", ":")).encode()
-    assert read(decode_json(body)) == expected({**headers})
+    assert read(decode_json(compact(said))) == expected({**headers})
 
 
 @given(st.binary(max_size=200))

@@ -4,18 +4,19 @@ import json
 import re
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callbridge.esl.events import Event, Variables, decode_json, decode_plain
+from callbridge.esl.events import decode_json, decode_plain
 from callbridge.simulator.forms import FORMS
-from tests import recorded
+from tests import eventkit, recorded
+from tests.eventkit import read
 
-TEXTS = [field.encode_name for field in msgspec.structs.fields(Event) if field.type is str]
-TEXTS.remove("_body")
-VARIABLES = [field.encode_name for field in msgspec.structs.fields(Variables)]
+OWN, PROFILE, SAID = (
+    [name for name, field in fields.items() if field.type is str and name != "_body"]
+    for fields in (eventkit.FIELDS, eventkit.PROFILE, eventkit.VARIABLES)
+)
 
 # A header of a switch holds no NUL, which ends its strings; what plain cannot tell apart has tests of its own.
 VALUE = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40).filter(
@@ -53,17 +54,20 @@ def test_a_recorded_event_json_is_written_again_byte_for_byte() -> None:
     assert exact > 30
 
 
-@given(st.dictionaries(st.sampled_from(TEXTS), VALUE), st.dictionaries(st.sampled_from(VARIABLES), VALUE))
-def test_any_value_is_read_to_the_same_from_both_forms(headers: dict[str, str], variables: dict[str, str]) -> None:
-    everything = {"Event-Name": "X"} | headers | variables
-    event = decode_json(written("json", everything))
-    assert event == decode_plain(written("plain", everything))
-    assert _texts(event) | _texts(event.variables) == dict.fromkeys(TEXTS + VARIABLES, "") | everything
+def some_of(names: list[str]) -> st.SearchStrategy[dict[str, str]]:
+    return st.dictionaries(st.sampled_from(names), VALUE)
 
 
-def _texts(read: Event | Variables) -> dict[str, str]:
-    fields = [field for field in msgspec.structs.fields(read) if field.encode_name in TEXTS + VARIABLES]
-    return {field.encode_name: getattr(read, field.name) for field in fields}
+@given(some_of(OWN), some_of(PROFILE), some_of(SAID))
+def test_any_value_is_read_to_the_same_from_both_forms(
+    own: dict[str, str], profile: dict[str, str], said: dict[str, str]
+) -> None:
+    told = {"Event-Name": "X"} | own | {"Caller-Direction": "inbound"} | profile | said
+    event = read(decode_json(written("json", told)))
+    assert event == read(decode_plain(written("plain", told)))
+    assert {name: event[name] for name in OWN + PROFILE + SAID} == {
+        name: told.get(name, "") for name in OWN + PROFILE + SAID
+    }
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
@@ -71,7 +75,7 @@ def test_a_body_is_read_to_the_same_from_both_forms(body: str) -> None:
     headers = {"Event-Name": "BACKGROUND_JOB", "Job-UUID": "j"}
     event = decode_json(written("json", headers, body))
     assert event.body == body
-    assert event == decode_plain(written("plain", headers, body))
+    assert read(event) == read(decode_plain(written("plain", headers, body)))
 
 
 def test_the_length_of_a_body_counts_bytes() -> None:

@@ -42,7 +42,7 @@ async def test_calls_are_begun_at_the_rate_that_was_asked_for() -> None:
     await world.run(100)
     begun = [event for event in world.json.events if event.call_direction == "inbound"]
     assert len(begun) == pytest.approx(2000, rel=0.1)
-    by_second = Counter(int(event.created_us / 1e6 - START) // 10 for event in begun)
+    by_second = Counter(int(event.profile.created_us / 1e6 - START) // 10 for event in begun)
     assert min(by_second.values()) > 100, "the calls are spread over the whole time"
 
 
