@@ -1,6 +1,7 @@
 """What a switch answers: the list of its channels, and the dump of one."""
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from callbridge.calls import shared
@@ -13,10 +14,13 @@ _LIST_ROW: Final = re.compile(
 _LIST_END: Final = re.compile(r"\d+ total\.")
 
 
-def parse_list(text: str) -> dict[str, str]:
+def parse_list(text: str, known: Callable[[str], str]) -> dict[str, str]:
     """uuid -> created, from `show channels as delim |`. Nothing else of a row is used, so a delimiter in a caller's
     name does no harm, nor does a row that a line break in one makes up: what is listed is probed. Inbound legs come
     first: nearly every call has one that leads it, so when half of the probes are answered every call is there.
+
+    `known` gives a uuid as the string that there is of it already; a second one of each would take room for good, in
+    pages that hold other things by the time that it goes.
 
     Raises RemoteProtocolError for what is no whole list: an error, or rows without the line that counts them.
     """
@@ -29,7 +33,7 @@ def parse_list(text: str) -> dict[str, str]:
     while start < end:
         # Line by line, because a search would try every place of some eight megabytes.
         if row := _LIST_ROW.match(text, start):
-            (inbound if row[2] == "in" else others)[row[1]] = shared(row[3])
+            (inbound if row[2] == "in" else others)[known(row[1])] = shared(row[3])
         start = text.find("\n", start, end) + 1 or end
     return inbound | others
 

@@ -68,7 +68,7 @@ OTHER_SIDE: Final[dict[Side, Side]] = {"aleg": "bleg", "bleg": "aleg"}
 DIRECTIONS: Final = frozenset(("inbound", "outbound", "local"))
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def shared(text: str) -> str:
     """The same text, as one object for all who hold it. `sys.intern` is not bounded: what it has taken in, Python 3.12
     never gives back (gh-113993)."""
@@ -108,7 +108,6 @@ class Channel:
         "inbound",
         "ip",
         "is_virtual",
-        "last_us",
         "loopback_uuid",
         "number",
         "origin_uuid",
@@ -270,7 +269,6 @@ class Channel:
         self.context = shared(profile.context)
 
     def _take_common(self, event: Event) -> None:
-        self.last_us = event.timestamp
         if event.answer_state == "hangup":
             self.hungup = True
             self.cause = shared(event.hangup_cause)

@@ -34,7 +34,7 @@ class CallSet:
     """The channels of one switch, grouped into calls.
 
     `dirty` are the calls to look at again, `gone` those that were shown and are no more (joined to another, turned into
-    a monitor, ended), `ended` the ended ones with the channel that was the last.
+    a monitor, ended), `ended` the ended ones with the channel that was the last, and when.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class CallSet:
         """uuid of a watched channel -> the channels that eavesdrop on it."""
         self.dirty: list[Call] = []
         self.gone: list[str] = []
-        self.ended: list[tuple[Call, Channel]] = []
+        self.ended: list[tuple[Call, Channel, int]] = []
         self._awaited: dict[str, set[str]] = {}
         """uuid of a channel that is not known yet -> the channels that are tied to it."""
         self._loose: dict[Call, float] = {}
@@ -190,8 +190,8 @@ class CallSet:
             self._keep_id(channel.call, old)
         self.note(channel)
 
-    def remove(self, channel: Channel, now: float) -> None:
-        """The channel is gone."""
+    def remove(self, channel: Channel, now: float, us: int) -> None:
+        """The channel is gone, since that many microseconds after 1970."""
         uuid = channel.uuid
         del self.channels[uuid]
         self._stop_watching(channel)
@@ -207,7 +207,7 @@ class CallSet:
             # Nor does it lead to the call that leads to it: a circle would stay until all objects are looked through.
             channel.call = None
             self._close(call)
-            self.ended.append((call, channel))
+            self.ended.append((call, channel, us))
             return
         self._leave(channel, now)
         if channel.has_bridged:

@@ -16,7 +16,7 @@ def utc_offset(text: str, us: int) -> int | None:
     return None if shown is None else shown - us // 1_000_000
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def _text(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 

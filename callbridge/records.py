@@ -93,6 +93,17 @@ class Ended(msgspec.Struct, frozen=True, gc=False):
     causes: tuple[tuple[str, str], ...] = ()
 
 
+class Changes(msgspec.Struct, frozen=True):
+    """What has changed since the last time: the calls as they are now, and those that are shown no more.
+
+    `gone` are ids: of calls that ended (they are in `ended` as well), became part of another or turned into a monitor.
+    """
+
+    updated: list[Record]
+    gone: list[str]
+    ended: list[Ended]
+
+
 _encode_row: Final = msgspec.json.Encoder().encode
 
 
@@ -108,7 +119,8 @@ def encode_row(record: Record) -> bytes:
         record.source,
         record.state,
     )
-    return _encode_row(row)
+    # A copy, because the block that the encoder gives is a third larger than what it holds.
+    return bytes(memoryview(_encode_row(row)))
 
 
 def tenant_of(call: Call, shared_contexts: frozenset[str]) -> str | None:
@@ -180,10 +192,10 @@ def make_record(
     )
 
 
-def make_ended(call: Call, last: Channel, shared_contexts: frozenset[str], offset: int) -> Ended:
-    """What is remembered of a call whose last leg was `last`."""
+def make_ended(call: Call, last: Channel, us: int, shared_contexts: frozenset[str], offset: int) -> Ended:
+    """What is remembered of a call whose last leg was `last`, until `us`."""
     ids = tuple(uuid for uuid in (last.uuid, *call.other_ids) if uuid != call.id)
-    ended_time = local_time(last.last_us, offset)
+    ended_time = local_time(us, offset)
     return Ended(call.id, tenant_of(call, shared_contexts), ids, ended_time, last.cause, call.causes)
 
 

@@ -264,7 +264,9 @@ class Reflector:
                 continue
             self.table.census.listed(self._clock())
             try:
-                listed = parse_list(await commands.job("show channels as delim |", timeout=LIST_TIMEOUT))
+                listed = parse_list(
+                    await commands.job("show channels as delim |", timeout=LIST_TIMEOUT), self.table.known
+                )
             except (CommandRefused, RemoteProtocolError) as error:
                 self._log.warning("switch.no_list", error=str(error))
                 self.table.census.failed()
@@ -279,7 +281,9 @@ class Reflector:
     async def _list(self, commands: Connection) -> dict[str, str]:
         while True:
             try:
-                return parse_list(await commands.job("show channels as delim |", timeout=LIST_TIMEOUT))
+                return parse_list(
+                    await commands.job("show channels as delim |", timeout=LIST_TIMEOUT), self.table.known
+                )
             except (CommandRefused, RemoteProtocolError) as error:
                 # It says nothing about any call; without a list there is just no saying that all are known.
                 self._become("syncing", str(error))

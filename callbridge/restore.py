@@ -22,7 +22,7 @@ def restore(calls: CallSet, records: Iterable[Record], last_us: int) -> list[str
         legs = record.legs or (_unseen_leg(record),)
         if record.call_id in calls.calls or any(leg.uuid in calls.channels for leg in legs):
             continue
-        channels = [_channel(leg, record, number, last_us) for number, leg in enumerate(legs)]
+        channels = [_channel(leg, record, number) for number, leg in enumerate(legs)]
         monitors = [_monitor(monitor, record, last_us) for monitor in record.monitors]
         calls.restore(_call(record, channels), [channel for channel in monitors if channel.uuid not in calls.channels])
         known += [channel.uuid for channel in (*channels, *monitors)]
@@ -56,10 +56,10 @@ def _call(record: Record, channels: list[Channel]) -> Call:
     return call
 
 
-def _channel(leg: Leg, record: Record, number: int, last_us: int) -> Channel:
+def _channel(leg: Leg, record: Record, number: int) -> Channel:
     us = record.created_us + number
     created = "" if number else record.created_time
-    channel = Channel(_known(leg.uuid, us, last_us), created)
+    channel = Channel(_known(leg.uuid, us), created)
     channel.side, channel.number, channel.party_name = leg.side, leg.number, leg.name
     channel.extension = leg.number if leg.kind == "extension" else ""
     channel.state, channel.callstate = leg.state, leg.callstate
@@ -71,7 +71,7 @@ def _channel(leg: Leg, record: Record, number: int, last_us: int) -> Channel:
 
 
 def _monitor(monitor: Monitor, record: Record, last_us: int) -> Channel:
-    channel = Channel(_known(monitor.channel, record.created_us, last_us), monitor.created_time)
+    channel = Channel(_known(monitor.channel, record.created_us), monitor.created_time)
     channel.given_id = monitor.uuid if monitor.uuid != monitor.channel else ""
     channel.number = channel.extension = monitor.extension
     channel.watching = monitor.watches
@@ -84,9 +84,9 @@ def _monitor(monitor: Monitor, record: Record, last_us: int) -> Channel:
     return channel
 
 
-def _known(uuid: str, created_us: int, last_us: int) -> Event:
+def _known(uuid: str, created_us: int) -> Event:
     """All that is known of a channel from the first, as a dump would say it."""
-    return Event(name="CHANNEL_DATA", uuid=uuid, timestamp=last_us, profile_read=Profile(created_us=created_us))
+    return Event(name="CHANNEL_DATA", uuid=uuid, profile_read=Profile(created_us=created_us))
 
 
 def _unseen_leg(record: Record) -> Leg:

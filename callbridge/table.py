@@ -20,15 +20,13 @@ Which channels form a call is decided in `callset`.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-import msgspec
-
 from callbridge.calls import EXECUTE, HANGUP, INIT, MONITOR_APPLICATIONS, ROUTING, Channel
 from callbridge.callset import CallSet
 from callbridge.doubts import Doubts, Found
 from callbridge.entropy import Census, Rounds
 from callbridge.esl.events import Event
 from callbridge.localtime import utc_offset
-from callbridge.records import Ended, Record, make_ended, make_record
+from callbridge.records import Changes, Record, make_ended, make_record
 from callbridge.restore import restore
 
 LOOK_AGAIN_AFTER: Final = 1.0
@@ -65,17 +63,6 @@ SWITCH_EVENTS: Final = ("HEARTBEAT", "SHUTDOWN")
 """Those of the switch itself. The table passes over all others."""
 
 
-class Changes(msgspec.Struct, frozen=True):
-    """What has changed since the last time: the calls as they are now, and those that are shown no more.
-
-    `gone` are ids: of calls that ended (they are in `ended` as well), became part of another or turned into a monitor.
-    """
-
-    updated: list[Record]
-    gone: list[str]
-    ended: list[Ended]
-
-
 class CallTable:
     """The calls of one switch. See the module for what it believes."""
 
@@ -86,7 +73,10 @@ class CallTable:
         self._shared_contexts = frozenset(shared_contexts)
         self._set = CallSet()
         self._channels = self._set.channels
+        self.known = self._set.known
         self._epoch = 0
+        self._heard_us = 0
+        """When the switch last told of a channel: one that a probe does not find has ended by then."""
         self._doubts = Doubts()
         self._created: dict[str, str] = {}
         """When channels that are to be probed were created, as `show channels` says: a dump says it only roughly."""
@@ -128,6 +118,7 @@ class CallTable:
         if handler is None or not event.uuid:
             self._on_switch(event, now)
             return
+        self._heard_us = event.timestamp
         channel = self._channels.get(event.uuid)
         if channel is None:
             self._meet(event, now)
@@ -149,6 +140,7 @@ class CallTable:
         """Take in calls as they were published, by another daemon or by this one before it was started anew. They are
         shown, and probed like all that is known from before the connection. `last_us`: when they were last known to
         live, microseconds since 1970."""
+        self._heard_us = last_us
         for uuid in restore(self._set, records, last_us):
             self._doubts.about(uuid)
         if records and (offset := utc_offset(records[0].created_time, records[0].created_us)) is not None:
@@ -235,8 +227,8 @@ class CallTable:
                     call.record = record
                     updated.append(record)
         gone, ended = self._set.gone, []
-        for call, last in self._set.ended:
-            ended.append(make_ended(call, last, self._shared_contexts, self.offset))
+        for call, last, us in self._set.ended:
+            ended.append(make_ended(call, last, us, self._shared_contexts, self.offset))
         self._set.dirty, self._set.gone, self._set.ended = [], [], []
         return Changes(updated, gone, ended) if updated or gone or ended else None
 
@@ -396,4 +388,4 @@ class CallTable:
         self._doubts.bury(channel.uuid, now, channel.sequence)
         for monitor in self._set.watchers.get(channel.uuid, ()):
             self._look_again[monitor.uuid] = now + LOOK_AGAIN_AFTER
-        self._set.remove(channel, now)
+        self._set.remove(channel, now, self._heard_us)

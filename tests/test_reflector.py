@@ -406,8 +406,8 @@ ROW = "{}|inbound|2026-11-23 18:21:57|1795458117|sofia/internal/101\n"
 
 def test_only_uuids_and_times_are_read_from_a_list() -> None:
     text = HEAD + ROW.format("a-1") + ROW.format("b-2").replace("inbound", "outbound") + "\n2 total.\n"
-    assert parse_list(text) == {"a-1": "2026-11-23 18:21:57", "b-2": "2026-11-23 18:21:57"}
-    assert parse_list("\n0 total.\n") == {}
+    assert parse_list(text, str) == {"a-1": "2026-11-23 18:21:57", "b-2": "2026-11-23 18:21:57"}
+    assert parse_list("\n0 total.\n", str) == {}
 
 
 def test_the_legs_that_began_calls_are_asked_about_first() -> None:
@@ -415,7 +415,7 @@ def test_the_legs_that_began_calls_are_asked_about_first() -> None:
         ROW.format(uuid) if uuid < "b" else ROW.format(uuid).replace("inbound", "outbound")
         for uuid in ("b-1", "a-1", "b-2", "a-2")
     ]
-    assert list(parse_list(f"{HEAD}{''.join(rows)}\n4 total.\n")) == ["a-1", "a-2", "b-1", "b-2"]
+    assert list(parse_list(f"{HEAD}{''.join(rows)}\n4 total.\n", str)) == ["a-1", "a-2", "b-1", "b-2"]
 
 
 @pytest.mark.parametrize(
@@ -433,10 +433,10 @@ def test_the_legs_that_began_calls_are_asked_about_first() -> None:
 )
 def test_what_is_no_whole_list_is_none(text: str) -> None:
     with pytest.raises(RemoteProtocolError, match="gave no list"):
-        parse_list(text)
+        parse_list(text, str)
 
 
 @given(st.text(max_size=40))
 def test_a_name_with_anything_in_it_hides_no_row(name: str) -> None:
     rows = "".join(ROW.format(uuid).rstrip("\n") + f"|{name}\n" for uuid in ("a-1", "b-2"))
-    assert {"a-1", "b-2"} <= parse_list(f"{HEAD}{rows}\n2 total.\n").keys()
+    assert {"a-1", "b-2"} <= parse_list(f"{HEAD}{rows}\n2 total.\n", str).keys()
