@@ -7,6 +7,8 @@ steady clock.
 from collections.abc import Collection
 from typing import Final, Literal
 
+from callbridge.lately import Lately
+
 TOMBSTONE_FOR: Final = 60.0
 """Seconds for which the uuid of a dead channel is remembered. CHANNEL_STATE follows CHANNEL_DESTROY at once, a row of
 `show channels` outlives it by up to 270 ms (measured)."""
@@ -28,8 +30,8 @@ class Doubts:
         """Channels to be probed -> the sequence number that the answer must exceed."""
         self._to_ask: list[str] = []
         """Those of them that nobody has asked about yet."""
-        self._tombstones: dict[str, tuple[float, int]] = {}
-        """uuid of a dead channel -> when it was found dead, and the sequence number of what was last heard of it."""
+        self._tombstones = Lately[int](TOMBSTONE_FOR)
+        """uuid of a dead channel -> the sequence number of what was last heard of it."""
         self._unknown: set[str] = set()
         """What the last list named that was neither known nor known to be dead."""
         self._missing: dict[str, float] = {}
@@ -39,7 +41,7 @@ class Doubts:
         self._corrections: list[tuple[str, Found]] = []
 
     def __repr__(self) -> str:
-        return f"<Doubts about {len(self._floors)}, {len(self._tombstones)} dead, {len(self.zombies)} zombies>"
+        return f"<Doubts about {len(self._floors)}, {len(self.zombies)} zombies>"
 
     # What is asked.
 
@@ -122,20 +124,15 @@ class Doubts:
         """The channel is dead; `sequence` is the number of what was last heard of it."""
         for kept in (self._floors, self._missing, self._suspects):
             kept.pop(uuid, None)
-        tombstones = self._tombstones
-        tombstones.pop(uuid, None)
-        tombstones[uuid] = now, sequence
-        while now - tombstones[oldest := next(iter(tombstones))][0] >= TOMBSTONE_FOR:
-            del tombstones[oldest]
+        self._tombstones.put((uuid,), sequence, now)
 
     def is_dead(self, uuid: str, now: float) -> bool:
         """Whether the channel died lately."""
-        buried = self._tombstones.get(uuid)
-        return buried is not None and now - buried[0] < TOMBSTONE_FOR
+        return self._tombstones.get(uuid, now) is not None
 
-    def last_words(self, uuid: str) -> int:
-        """The number of what was last heard of a dead channel; 0 of one that is not known to be dead."""
-        return self._tombstones.get(uuid, (0.0, 0))[1]
+    def last_words(self, uuid: str, now: float) -> int:
+        """The number of what was last heard of a channel that died lately; 0 of any other."""
+        return self._tombstones.get(uuid, now) or 0
 
     def begin(self) -> None:
         """A new connection: what was asked on the one before is not answered any more."""

@@ -7,8 +7,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterable
 from typing import Final, Literal
 
-import msgspec
-
+from callbridge.lately import Lately
 from callbridge.listing import Entry, Listing
 from callbridge.records import Ended, Monitor, Record, encode_row
 
@@ -76,14 +75,6 @@ _EMPTY: Final = Listing()
 """The list of a tenant that has never had a call."""
 
 
-class EndedCall(msgspec.Struct, frozen=True, gc=False):
-    """A call that ended, with its switch and the time (of the writer's clock) at which that became known."""
-
-    ended: Ended
-    switch: str
-    at: float
-
-
 Subscriber = Callable[[str, Iterable[Record], Iterable[str], Iterable[Ended]], None]
 """Gets a switch's changes after readers can see them: updated calls, ids that are gone, calls that ended."""
 
@@ -102,8 +93,9 @@ class Mirror:
         """switch -> any other id of a live call -> entry"""
         self._monitored: dict[str, dict[str, Entry]] = {}
         """switch -> id of a monitor -> the call that it is of"""
-        self._ended: dict[str, EndedCall] = {}
-        self._ended_monitors: dict[str, tuple[Record, Monitor, float]] = {}
+        self._ended = Lately[tuple[str, Ended]](REMEMBER_ENDED_FOR, MAX_ENDED)
+        """any id of a call that ended -> its switch, and the call"""
+        self._ended_monitors = Lately[tuple[Record, Monitor]](REMEMBER_ENDED_FOR, MAX_ENDED_MONITORS)
         self._subscribers: list[Subscriber] = []
         self._state_subscribers: list[Callable[[], None]] = []
 
@@ -155,10 +147,8 @@ class Mirror:
 
     def find_ended_monitor(self, monitor_id: str, tenant: str | None, now: float) -> tuple[Record, Monitor] | None:
         """The call that this monitor was of, and the monitor, where that ended in the last minutes."""
-        known = self._ended_monitors.get(monitor_id)
-        if known is None or now - known[2] > REMEMBER_ENDED_FOR or tenant not in (EVERY_TENANT, known[0].tenant):
-            return None
-        return known[0], known[1]
+        known = self._ended_monitors.get(monitor_id, now)
+        return None if known is None or tenant not in (EVERY_TENANT, known[0].tenant) else known
 
     def monitors(self, tenant: str | None) -> list[tuple[Record, Monitor]]:
         """Every monitor of a tenant's calls, with the call."""
@@ -186,14 +176,12 @@ class Mirror:
     def ended_on(self, switch: str, call_id: str) -> Ended | None:
         """The call of that switch which ended lately and had this id."""
         known = self._ended.get(call_id)
-        return known.ended if known is not None and known.switch == switch else None
+        return None if known is None or known[0] != switch else known[1]
 
     def find_ended(self, call_id: str, tenant: str | None, now: float) -> Ended | None:
         """The call of this id that ended in the last minutes; only the tenant's own."""
-        known = self._ended.get(call_id)
-        if known is None or now - known.at > REMEMBER_ENDED_FOR or tenant not in (EVERY_TENANT, known.ended.tenant):
-            return None
-        return known.ended
+        known = self._ended.get(call_id, now)
+        return None if known is None or tenant not in (EVERY_TENANT, known[1].tenant) else known[1]
 
     def calls(self, switch: str) -> int:
         """How many live calls a switch has."""
@@ -235,7 +223,7 @@ class Mirror:
             if before.monitors or record.monitors:
                 self._note_monitors(monitored, entries[record.call_id], before, record.monitors, now)
         for call in ended:
-            self._remember(switch, call, now)
+            self._ended.put((call.call_id, *call.ids), (switch, call), now)
         status = self.switches[switch]
         status.seq = status.seq + 1 if seq is None else seq
         for subscriber in self._subscribers:
@@ -287,12 +275,10 @@ class Mirror:
         for monitor in before.monitors:
             if monitored.get(monitor.uuid) is entry:
                 del monitored[monitor.uuid]
-                self._ended_monitors[monitor.uuid] = (before, monitor, now)
+                self._ended_monitors.put((monitor.uuid,), (before, monitor), now)
         for monitor in monitors:
             monitored[monitor.uuid] = entry
-            self._ended_monitors.pop(monitor.uuid, None)
-        while len(self._ended_monitors) > MAX_ENDED_MONITORS:
-            del self._ended_monitors[next(iter(self._ended_monitors))]
+            self._ended_monitors.drop(monitor.uuid)
 
     def _drop_aliases(self, aliases: dict[str, Entry], entry: Entry, ids: Iterable[str]) -> None:
         for other_id in ids:
@@ -310,11 +296,3 @@ class Mirror:
         self._listings[EVERY_TENANT].remove(entry, digest)
         if entry.record.tenant is not None:
             self._listings[entry.record.tenant].remove(entry, digest)
-
-    def _remember(self, switch: str, call: Ended, now: float) -> None:
-        known = EndedCall(call, switch, now)
-        for call_id in (call.call_id, *call.ids):
-            self._ended.pop(call_id, None)
-            self._ended[call_id] = known
-        while len(self._ended) > MAX_ENDED or now - self._ended[next(iter(self._ended))].at > REMEMBER_ENDED_FOR:
-            del self._ended[next(iter(self._ended))]

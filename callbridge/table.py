@@ -257,7 +257,7 @@ class CallTable:
             self._set.rename(channel, uuid)
             self._on_any(channel, event, now)
         elif name == "CHANNEL_CREATE":
-            if event.sequence > self._doubts.last_words(uuid):
+            if event.sequence > self._doubts.last_words(uuid, now):
                 # Whoever makes a channel may give it the uuid of an earlier one.
                 self._welcome(event, now)
         elif self._doubts.is_dead(uuid, now):

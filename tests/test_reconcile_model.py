@@ -237,7 +237,7 @@ class WithoutTombstones(Doubts):
     def is_dead(self, uuid: str, now: float) -> bool:
         return False
 
-    def last_words(self, uuid: str) -> int:
+    def last_words(self, uuid: str, now: float) -> int:
         return 0
 
 

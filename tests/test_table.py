@@ -561,7 +561,7 @@ def test_what_comes_late_of_the_dead_brings_nothing_back() -> None:
     told.table.compare({"a": ""}, told.now)
     assert told.calls == {}
     assert told.table.take_probes() == []
-    told.now += TOMBSTONE_FOR
+    told.now += TOMBSTONE_FOR + 0.1
     told.table.compare({"a": ""}, told.now)
     assert told.table.take_probes() == ["a"]
 
