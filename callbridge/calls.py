@@ -274,17 +274,19 @@ class Channel:
             self.cause = shared(event.hangup_cause)
         if event.variables.uuid:
             self._take_variables(event.variables, event.presence_id)
-        of_state = event.name in OF_STATES and event.state_number != ROUTING
-        if not of_state or (not self.inbound and event.state in FOLLOWING_STATES):
-            profile = event.profile
-            self.answered_us = profile.answered_us
-            self.hold_accum_us = profile.hold_accum_us
-            self.hold_since_us = profile.last_hold_us if self.callstate == "HELD" else 0
-            if not self.inbound and profile.since_us == profile.created_us and event.state in FOLLOWING_STATES:
-                self._take_callee(profile.callee_name)
+        if event.name not in OF_STATES or event.state_number == ROUTING:
+            self._take_times(event.profile)
+        if not self.inbound and event.state in FOLLOWING_STATES:
+            self._take_callee(event.profile)
 
-    def _take_callee(self, name: str) -> None:
-        if name and name != "Outbound Call":
+    def _take_times(self, profile: Profile) -> None:
+        self.answered_us = profile.answered_us
+        self.hold_accum_us = profile.hold_accum_us
+        self.hold_since_us = profile.last_hold_us if self.callstate == "HELD" else 0
+
+    def _take_callee(self, profile: Profile) -> None:
+        name = profile.callee_name
+        if name and name != "Outbound Call" and profile.since_us == profile.created_us:
             self.party_name = shared(name)
 
     def _take_variables(self, said: Variables, presence_id: str) -> None:

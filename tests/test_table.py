@@ -393,6 +393,15 @@ def test_hold_and_answer_times() -> None:
     assert (told.calls["a"].hold_us, told.calls["a"].hold_since_us) == (2_000_000, T0 + 9_000_000)
 
 
+def test_a_called_leg_that_leads_is_held_since_it_is_said_to_be() -> None:
+    told = Told()
+    told.create("a", call_direction="outbound")
+    told.state("a", "CS_EXCHANGE_MEDIA")
+    told.now = 5.0
+    told.tell("CHANNEL_CALLSTATE", "a", callstate="HELD")
+    assert told.calls["a"].hold_since_us == T0 + 5_000_000
+
+
 def test_a_recording_is_shown_while_it_runs() -> None:
     told = Told()
     told.talk("a", "b")
