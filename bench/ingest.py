@@ -1,8 +1,10 @@
 """From the socket to a stored and listable call: events a second of CPU, beside clients that only parse.
 
 Each side is a fresh process that gets the same 400 real calls over loopback, as fast as it reads. callbridge is the
-whole daemon, `callbridge run`: what is measured ends when the last call of the stream is answered over HTTP. Of each
-side the best round counts, because what else the machine does only ever adds.
+whole daemon, `callbridge run`: what is measured ends when the last call of the stream is answered over HTTP. Sides take
+turns. Of each the median of its rounds is told, and of two the median of what they are to each other in the same round:
+a shared machine is three times slower in one minute than in another, and of the best of each the ones come from good
+minutes and the others from bad ones.
 
 The floor is what a client in Python does at least: read the bytes, find where an event ends, cut it out
 (`children/floor.py`). The peers end with parsed headers, in the form that their users take, event-plain.
@@ -12,6 +14,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import isnan, nan
+from statistics import median
 from typing import Final
 
 from bench.eventsocket import EventSocket, Played
@@ -59,18 +63,19 @@ class Side:
         self.name = name
         self._measure = measure
         self._fails = fails
-        self.seconds: list[float] = []
-        """CPU of each round."""
+        self.rounds: list[float] = []
+        """CPU seconds of each round; NaN of one that failed."""
         self.failure = ""
 
     def round(self) -> None:
         """Measure once more. A peer's round that fails is left out: libesl reads one byte past what has come, and where
         a read ends between the two newlines it may lose an event and be waited for in vain (esl_buffer_read_packet)."""
         try:
-            self.seconds.append(self._measure())
+            self.rounds.append(self._measure())
         except (Failed, OSError) as failure:
             if not self._fails:
                 raise
+            self.rounds.append(nan)
             self.failure = str(failure).partition("\n")[0]
 
 
@@ -88,8 +93,8 @@ def run() -> list[Line]:
     for _ in range(ROUNDS):
         for side in sides:
             side.round()
-    best = {side.name: min(side.seconds) / json.events for side in sides if side.seconds}
-    return [*(_line(side, best.get(side.name)) for side in sides), *lines, *ratios(best)]
+    rounds = {side.name: side.rounds for side in sides}
+    return [*(_line(side, json.events) for side in sides), *lines, *ratios(rounds)]
 
 
 def _install() -> tuple[list[Peer], list[Line]]:
@@ -134,28 +139,37 @@ def _by_daemon(stream: Stream) -> float:
     return seconds
 
 
-def _line(side: Side, each: float | None) -> Line:
-    what = f"ingest: {side.name}"
-    if each is None:
+def _line(side: Side, events: int) -> Line:
+    what, good = f"ingest: {side.name}", [seconds for seconds in side.rounds if not isnan(seconds)]
+    if not good:
         return Line(what, f"could not be measured: {side.failure}")
-    failed = f", {ROUNDS - len(side.seconds)} of {ROUNDS} rounds failed" if side.failure else ""
+    each = median(good) / events
+    failed = f", {ROUNDS - len(good)} of {ROUNDS} rounds failed" if side.failure else ""
     # The floors would leave the others no room in a chart.
     figures = () if side.name in (READ_ONLY, FLOOR) else (Figure("ingest", "CPU", side.name, 1 / each),)
     return Line(what, f"{1 / each:,.0f} events/s of CPU, {each * 1e6:.1f} us each{failed}", figures=figures)
 
 
-def ratios(best: Mapping[str, float]) -> list[Line]:
-    """callbridge beside each of the others. `best`: CPU seconds an event, of those that could be measured."""
-    others = [name for name in best if name == FLOOR or name in _NAMES]
-    return [_ratio(ours, theirs, best) for ours in (JSON, PLAIN) if ours in best for theirs in others]
+def ratios(rounds: Mapping[str, Sequence[float]]) -> list[Line]:
+    """callbridge beside each of the others. `rounds`: CPU seconds of every side in each of the same rounds, NaN where
+    it failed. Of a peer that always did nothing is said."""
+    others = [name for name in rounds if name == FLOOR or name in _NAMES]
+    pairs = [(ours, theirs) for ours in (JSON, PLAIN) if ours in rounds for theirs in others]
+    both = [(ours, theirs, _times(rounds[theirs], rounds[ours])) for ours, theirs in pairs]
+    return [_ratio(ours, theirs, times) for ours, theirs, times in both if times is not None]
 
 
-def _ratio(ours: str, theirs: str, best: Mapping[str, float]) -> Line:
+def _times(those: Sequence[float], these: Sequence[float]) -> float | None:
+    """How many times these those are, in the median of the rounds that both have."""
+    both = [a / b for a, b in zip(those, these, strict=True) if not isnan(a / b)]
+    return median(both) if both else None
+
+
+def _ratio(ours: str, theirs: str, times: float) -> Line:
     what, target, ok = f"ingest: {ours}, against {theirs}", "", None
-    times = best[theirs] / best[ours]
     # Of the form that is not the default nothing is claimed.
     if theirs == FLOOR:
-        times = best[ours] / best[theirs]
+        times = 1 / times
         what = f"ingest: {ours}, CPU of {theirs}"
         if ours == JSON:
             target, ok = f"<= {AT_MOST:g}", times <= AT_MOST

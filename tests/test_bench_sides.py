@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from functools import partial
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ from callbridge.table import CallTable
 
 
 def test_the_floor_bounds_the_cpu_from_above_and_peers_from_below() -> None:
-    lines = {line.what: line for line in ratios({FLOOR: 4e-6, JSON: 12e-6, "libesl": 18e-6, "Genesis": 600e-6})}
+    rounds = {FLOOR: [4.0, 8.0, 4.0], JSON: [12.0, 24.0, 12.0], "libesl": [18.0, nan, 18.0], "Genesis": [600.0] * 3}
+    lines = {line.what: line for line in ratios(rounds)}
     assert lines[f"ingest: {JSON}, CPU of {FLOOR}"].ratio == "3.0"
     assert lines[f"ingest: {JSON}, CPU of {FLOOR}"].ok is True
     assert lines[f"ingest: {JSON}, against libesl"].ratio == "1.5"
@@ -29,8 +31,15 @@ def test_the_floor_bounds_the_cpu_from_above_and_peers_from_below() -> None:
 
 
 def test_nothing_is_claimed_of_a_peer_that_was_not_measured() -> None:
-    assert len(ratios({JSON: 12e-6})) == 0
-    assert not any("greenswitch" in line.what for line in ratios({FLOOR: 4e-6, JSON: 12e-6, "libesl": 18e-6}))
+    assert len(ratios({JSON: [12.0]})) == 0
+    rounds = {FLOOR: [4.0], JSON: [12.0], "libesl": [18.0], "greenswitch": [nan]}
+    assert not any("greenswitch" in line.what for line in ratios(rounds))
+
+
+def test_a_machine_that_is_slower_in_some_rounds_changes_no_ratio() -> None:
+    rounds = {JSON: [1.0, 3.0, 1.0, 3.0, 2.0], "libesl": [2.0, 6.0, 2.0, 6.0, 4.0]}
+    (line,) = ratios(rounds)
+    assert line.ratio == "2.0"
 
 
 def test_each_peer_with_a_target_is_one_that_is_installed() -> None:
