@@ -65,7 +65,8 @@ class Pbx(Protocol):
         """It is gone, in order."""
 
     async def overflow(self, chance: Random) -> None:
-        """Whoever listens and reads nothing is thrown out. Returns when that is done."""
+        """Whoever listens and reads nothing is to be thrown out. Returns when that is so; it is done, and the switch
+        answers again, when that one reads."""
 
     async def living(self) -> set[str]:
         """The ids of the calls that live."""
@@ -174,7 +175,7 @@ class Simulated:
         """See Pbx."""
         self.switch.faults.max_queue = chance.randint(100, 2000)
         listening = [session for session in self.server.sessions if session.wants("CHANNEL_CREATE")]
-        await until(lambda: not self.server.sessions.intersection(listening))
+        await until(lambda: self.server.waits_for is not None or not self.server.sessions.intersection(listening))
 
     async def living(self) -> set[str]:
         """See Pbx."""

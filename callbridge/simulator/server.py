@@ -38,6 +38,7 @@ EVENT_NAMES: Final = frozenset(
 )
 """The names that can be subscribed to (switch_event.c, `EVENT_NAMES`); others are passed over without a word."""
 
+_KILLED: Final = "killed listener because of lost events\n"
 _GOODBYE: Final = "Disconnected, goodbye.\nSee you at ClueCon! http://www.cluecon.com/\n"
 
 
@@ -76,6 +77,10 @@ class EventSocket:
         """Whether the access list refuses everybody."""
         self.on_subscribed = on_subscribed
         self.sessions: set[Session] = set()
+        self.waits_for: Session | None = None
+        """Whom it throws out and cannot tell so, because that one does not read: until then nobody is answered and no
+        event is handed on (mod_event_socket.c, `kill_listener` sends under the lock that all listeners need)."""
+        self._held: list[Callable[[], None]] = []
         self._host = host
         self._port = port
         self._server: asyncio.Server | None = None
@@ -91,6 +96,21 @@ class EventSocket:
         self._server.close()
         self.disconnect("")
         await self._server.wait_closed()
+
+    def hold(self, later: Callable[[], None]) -> None:
+        """An event or an answer comes while nothing is handed on."""
+        self._held.append(later)
+
+    def go_on(self) -> None:
+        """Whom it waited for has read, or is gone. What was held comes first, in its order; one of it may make the
+        switch wait again."""
+        self.waits_for = None
+        held, self._held = self._held, []
+        for later in held:
+            later()
+        for session in list(self.sessions):
+            if self.waits_for is None:
+                session.go_on()
 
     def disconnect(self, reason: str = _GOODBYE) -> None:
         """Close every connection, with a notice if there is a reason."""
@@ -113,6 +133,7 @@ class Session(asyncio.Protocol):
         self._queue: deque[tuple[bytes, ...]] = deque()
         self._paused = False
         self._missed = 0
+        self._greeted = False
         self._busy = False
         """Whether a command is under way; those after it wait."""
 
@@ -125,6 +146,17 @@ class Session(asyncio.Protocol):
         # uvloop's transports are of no asyncio class.
         self._transport = cast(asyncio.Transport, transport)
         self._server.sessions.add(self)
+        if self._server.waits_for is None:
+            self._greet()
+
+    def go_on(self) -> None:
+        """The switch goes on, which has kept everybody waiting."""
+        if not self._greeted:
+            self._greet()
+        self._read_on()
+
+    def _greet(self) -> None:
+        self._greeted = True
         if self._server.refuse:
             words = "Access Denied, go away.\n"
             self._write(f"Content-Type: text/rude-rejection\nContent-Length: {len(words)}\n\n{words}")
@@ -137,6 +169,8 @@ class Session(asyncio.Protocol):
         if self in self._switch.listeners:
             self._switch.listeners.remove(self)
         self._transport = None
+        if self._server.waits_for is self:
+            self._server.go_on()
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -144,13 +178,15 @@ class Session(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._paused = False
         self._flush()
+        if self._server.waits_for is self and not self._paused:
+            self.close(_KILLED)
 
     def data_received(self, data: bytes) -> None:
         self._unread += data.replace(b"\r", b"")
         self._read_on()
 
     def _read_on(self) -> None:
-        while self._transport is not None and not self._busy:
+        while self._transport is not None and not self._busy and self._server.waits_for is None:
             self._unread = self._unread.lstrip(b"\n")
             command, end, rest = self._unread.partition(b"\n\n")
             if not end:
@@ -166,6 +202,11 @@ class Session(asyncio.Protocol):
         return name in self._names
 
     def deliver(self, form: str, event: bytes) -> None:
+        if self._server.waits_for is not None:
+            self._server.hold(lambda: self.deliver(form, event))
+            return
+        if self._transport is None:
+            return
         if self._filters and not self._passes(form, event):
             return
         head = b"Content-Length: %d\nContent-Type: text/event-%s\n\n" % (len(event), form.encode())
@@ -189,8 +230,10 @@ class Session(asyncio.Protocol):
             self._missed = 0
         else:
             self._missed += 1
-            if self._missed > MAX_MISSED:
-                self.close("killed listener because of lost events\n")
+            if self._missed > MAX_MISSED and self._paused:
+                self._server.waits_for = self
+            elif self._missed > MAX_MISSED:
+                self.close(_KILLED)
 
     def _flush(self) -> None:
         while self._queue and not self._paused and self._transport is not None:
@@ -242,6 +285,9 @@ class Session(asyncio.Protocol):
         loop.call_soon(lambda: switch.ask(line, lambda output: switch.announce("BACKGROUND_JOB", headers, output)))
 
     def _respond(self, output: str) -> None:
+        if self._server.waits_for is not None:
+            self._server.hold(lambda: self._respond(output))
+            return
         output = output or "-ERR no reply\n"
         self._write(f"Content-Type: api/response\nContent-Length: {len(output.encode())}\n\n{output}")
         self._busy = False

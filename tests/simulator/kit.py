@@ -149,6 +149,10 @@ class Client:
         """Send bytes as they are."""
         self._writer.write(text.encode())
 
+    def leave(self) -> None:
+        """Close the connection."""
+        self._writer.close()
+
     async def frame(self) -> Frame:
         """The next frame. Raises IncompleteReadError at the end of the connection."""
         async with asyncio.timeout(PATIENCE):

@@ -1,12 +1,14 @@
 """Events over the event socket: who gets which, in what form, through which filters, and what becomes of a reader
 that does not read."""
 
+import asyncio
+
 import pytest
 
 from callbridge.simulator import server
 from callbridge.simulator.server import EventSocket
 from tests.eventkit import read
-from tests.simulator.kit import Client, World, logged_in
+from tests.simulator.kit import Client, World, connected, logged_in
 
 
 def say(world: World, number: int, size: int = 0) -> None:
@@ -214,6 +216,39 @@ async def test_a_reader_that_misses_too_many_in_a_row_is_thrown_out(
         words = b"killed listener because of lost events\n"
         notice = b"Content-Type: text/disconnect-notice\nContent-Length: %d\n\n%s" % (len(words), words)
         assert (await client.rest()).endswith(notice)
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_nobody_hears_anything_while_the_switch_cannot_tell_a_reader_that_it_is_thrown_out(
+    world: World, monkeypatch: pytest.MonkeyPatch, leaves: bool
+) -> None:
+    world.switch.faults.max_queue = 10
+    monkeypatch.setattr(server, "MAX_MISSED", 5)
+    socket = EventSocket(world.switch)
+    async with socket as port, logged_in(port, "event plain HEARTBEAT") as slow:
+        (session,) = socket.sessions
+        async with logged_in(port, "event plain HEARTBEAT") as other:
+            session.pause_writing()
+            for number in range(10 + 5 + 1):
+                say(world, number)
+                await asyncio.sleep(0)
+            assert socket.waits_for is session
+            say(world, 16)
+            answer = asyncio.create_task(other.command("api echo hello"))
+            async with connected(port) as newcomer:
+                greeting = asyncio.create_task(newcomer.frame())
+                for _ in range(100):
+                    await asyncio.sleep(0)
+                assert len(socket.sessions) == 3
+                assert not answer.done()
+                assert not greeting.done()
+                if leaves:
+                    slow.leave()
+                else:
+                    session.resume_writing()
+                assert await answer == "hello"
+                assert (await greeting).headers["Content-Type"] == "auth/request"
+            assert await numbers(other) == list(range(17))
 
 
 async def test_a_reader_that_catches_up_starts_afresh(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
