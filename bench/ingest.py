@@ -152,7 +152,7 @@ def _line(side: Side, events: int) -> Line:
 
 def ratios(rounds: Mapping[str, Sequence[float]]) -> list[Line]:
     """callbridge beside each of the others. `rounds`: CPU seconds of every side in each of the same rounds, NaN where
-    it failed. Of a peer that always did nothing is said."""
+    it failed; nothing is said of a peer that always did."""
     others = [name for name in rounds if name == FLOOR or name in _NAMES]
     pairs = [(ours, theirs) for ours in (JSON, PLAIN) if ours in rounds for theirs in others]
     both = [(ours, theirs, _times(rounds[theirs], rounds[ours])) for ours, theirs in pairs]

@@ -39,8 +39,9 @@ that it began with, and only then, its callee is its own far end, not whom it ta
 OF_STATES: Final = frozenset(("CHANNEL_STATE", "CHANNEL_CALLSTATE", "CHANNEL_DESTROY"))
 """Events that tell of a state. Each has a caller profile, only because all events have (switch_channel.c,
 `switch_channel_event_set_basic_data`), and what is new in it others say, but for the name of whom a channel has reached
-that follows its caller. In CHANNEL_CALLSTATE the times of a hold are those of the one before
-(`switch_channel_set_flag_value`, `switch_channel_clear_flag`)."""
+that follows its caller, and the end of a hold that a transfer ends without CHANNEL_UNHOLD (mod_sofia.c,
+`sofia_on_hibernate`). The times of a hold in CHANNEL_CALLSTATE are those of the one before
+(`switch_channel_set_flag_value`, `switch_channel_clear_flag`), so its own time is taken."""
 
 VIRTUAL: Final = ("loopback/", "pickup/")
 """How the names of channels begin behind which nobody is: ends of loopback pairs, and what waits in a call for somebody
@@ -208,7 +209,7 @@ class Channel:
         if callstate not in ("DOWN", "HANGUP"):
             if callstate == "HELD":
                 self.hold_since_us = event.timestamp
-            elif self.callstate == "HELD":
+            elif self.hold_since_us:
                 self.hold_accum_us += event.timestamp - self.hold_since_us
                 self.hold_since_us = 0
             self.callstate = shared(callstate)
@@ -275,14 +276,15 @@ class Channel:
         if event.variables.uuid:
             self._take_variables(event.variables, event.presence_id)
         if event.name not in OF_STATES or event.state_number == ROUTING:
-            self._take_times(event.profile)
+            self._take_times(event.profile, event.callstate)
         if not self.inbound and event.state in FOLLOWING_STATES:
             self._take_callee(event.profile)
 
-    def _take_times(self, profile: Profile) -> None:
+    def _take_times(self, profile: Profile, callstate: str) -> None:
         self.answered_us = profile.answered_us
         self.hold_accum_us = profile.hold_accum_us
-        self.hold_since_us = profile.last_hold_us if self.callstate == "HELD" else 0
+        # The event's own: a dump may overtake the event of another callstate, and then the hold is in the sum already.
+        self.hold_since_us = profile.last_hold_us if callstate == "HELD" else 0
 
     def _take_callee(self, profile: Profile) -> None:
         name = profile.callee_name

@@ -22,7 +22,7 @@ FORGET_AFTER: Final = 600.0
 are over by then; who reads the list has been told all the time that it is not complete."""
 
 MAX_ENDED: Final = 50_000
-"""Ended calls that are remembered, the newest; a bound for the memory at 1,000 calls a second."""
+"""Ended calls that are remembered, the newest; a bound for the memory, some 40 MB, at 1,000 calls a second."""
 
 MAX_ENDED_MONITORS: Final = 5_000
 """Ended monitors that are remembered, the newest."""

@@ -393,6 +393,27 @@ def test_hold_and_answer_times() -> None:
     assert (told.calls["a"].hold_us, told.calls["a"].hold_since_us) == (2_000_000, T0 + 9_000_000)
 
 
+def test_a_hold_whose_beginning_is_not_known_adds_nothing() -> None:
+    told = Told()
+    told.talk("a", "b")
+    told.tell("CHANNEL_CALLSTATE", "a", callstate="HELD")
+    # A bridge gives the leg another profile, with no times of a hold, and ends the hold with no event of its own.
+    told.tell("CHANNEL_UNBRIDGE", "a", callstate="HELD", bridge_a_uuid="a", bridge_b_uuid="b")
+    told.tell("CHANNEL_CALLSTATE", "a", callstate="UNHELD")
+    assert (told.calls["a"].hold_us, told.calls["a"].hold_since_us) == (0, 0)
+
+
+def test_a_hold_that_a_dump_has_counted_is_not_counted_again() -> None:
+    told = Told()
+    told.talk("a", "b")
+    told.tell("CHANNEL_CALLSTATE", "a", callstate="HELD")
+    told.tell("CHANNEL_HOLD", "a", callstate="HELD", last_hold_us=T0)
+    told.now = 30.0
+    told.dump("a", callstate="UNHELD", last_hold_us=T0, hold_accum_us=30_000_000, var_bridge_to="b")
+    told.tell("CHANNEL_CALLSTATE", "a", callstate="UNHELD")
+    assert (told.calls["a"].hold_us, told.calls["a"].hold_since_us) == (30_000_000, 0)
+
+
 def test_a_called_leg_that_leads_is_held_since_it_is_said_to_be() -> None:
     told = Told()
     told.create("a", call_direction="outbound")

@@ -148,7 +148,8 @@ _TEXTS: Final = tuple(f.name for f in msgspec.structs.fields(Event) if f.type is
 _decode_event: Final[Callable[[bytes], Event]] = msgspec.json.Decoder(Event, strict=False).decode
 _decode_profile: Final[Callable[[bytes], Profile]] = msgspec.json.Decoder(Profile, strict=False).decode
 _decode_variables: Final[Callable[[bytes], Variables]] = msgspec.json.Decoder(Variables).decode
-_PROFILE_BEGINS: Final = b',"Caller-'
+_PROFILE_BEGINS: Final = b',"Caller-Direction":'
+"""The first header of a profile (switch_caller.c, `switch_caller_profile_event_set_data`)."""
 _VARIABLE_BEGINS: Final = b',"variable_'
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
@@ -195,15 +196,18 @@ def _strict(body: bytes) -> Event:
     `switch_channel_event_set_basic_data` and `_extended_data`). What comes after them is the event's own again.
 
     No value moves a cut: a quote in a value is escaped, so `,"variable_` is never in one, and what is cut where a value
-    ends, or in a variable that is an array, is no JSON any more. Raises msgspec.DecodeError or UnicodeDecodeError.
+    ends, or in a variable that is an array, is no JSON any more; no text in an array has a colon after it. Raises
+    msgspec.DecodeError or UnicodeDecodeError.
     """
     begin = body.find(_PROFILE_BEGINS)
     first = body.find(_VARIABLE_BEGINS, max(begin, 0))
     if first < 0:
         if begin < 0:
             return _decode_event(body)
+        if not body.endswith(b'"}'):
+            raise msgspec.DecodeError("it does not end as an object of texts does")
         event = _decode_event(body[:begin] + b"}")
-        event.profile_text = body[begin + 1 : body.rindex(b"}")]
+        event.profile_text = body[begin + 1 : -1]
         return event
     end = body.find(b',"', body.rfind(_VARIABLE_BEGINS) + 1)
     event = _decode_event(body[: begin if begin >= 0 else first] + (b"}" if end < 0 else body[end:]))

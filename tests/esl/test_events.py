@@ -151,7 +151,6 @@ def test_both_forms_of_any_event_are_read_to_the_same(
         (b'"Caller-Caller-ID-Number":"10\x011"', "10\x011"),
         (b'"Caller-Caller-ID-Number":["101","102"]', "101"),
         (b'"Caller-Caller-ID-Number":"101","Caller-Channel-Created-Time":"x"', "101"),
-        (b'"Caller-Caller-ID-Number":"101', ""),
     ],
 )
 @pytest.mark.parametrize("after", [b"", b',"variable_uuid":"u"'])
@@ -161,11 +160,27 @@ def test_a_profile_is_read_whatever_is_in_it(text: bytes, number: str, after: by
     assert event.profile is event.profile
 
 
+@pytest.mark.parametrize("end", ["", "}", '"', "x}"])
+def test_a_body_that_is_cut_off_in_its_profile_is_a_breach(end: str) -> None:
+    body = b'{"Event-Name":"X","Unique-ID":"u","Caller-Direction":"inbound","Caller-Context":"c' + end.encode()
+    with pytest.raises(RemoteProtocolError, match="no JSON"):
+        decode_json(body)
+
+
+def test_an_array_before_the_profile_moves_no_cut() -> None:
+    headers = {"Event-Name": "X", "Channel-Presence-Data": ["a", "Caller-Direction"], "Answer-State": "hangup"}
+    headers |= {"Caller-Direction": "inbound", "Caller-Context": "c", "variable_uuid": "u"}
+    headers |= {"variable_z": ["q", "variable_w", "y"]}
+    event = decode_json(compact(headers))
+    assert (event.answer_state, event.profile.context, event.variables.uuid) == ("hangup", "c", "u")
+
+
 @pytest.mark.parametrize("value", ["a,", ',"variable_cc_queue":"forged"', ",", '","Unique-ID":"forged', "\\", '\\",'])
 @pytest.mark.parametrize("header", ["Caller-Context", "variable_uuid", "variable_x", "Bridge-A-Unique-ID"])
 @pytest.mark.parametrize("odd", [False, True])
 def test_no_value_moves_a_cut(header: str, value: str, odd: bool) -> None:
-    headers = {"Event-Name": "X", "Caller-Context": "c", "variable_uuid": "u", "variable_x": "x"}
+    headers = {"Event-Name": "X", "Caller-Direction": "inbound", "Caller-Context": "c"}
+    headers |= {"variable_uuid": "u", "variable_x": "x"}
     headers |= {"Bridge-A-Unique-ID": "a", header: value}
     said: dict[str, object] = dict(headers)
     if odd:
