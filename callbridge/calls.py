@@ -137,10 +137,7 @@ class Channel:
         self.epoch = 0
         self.inbound = event.call_direction == "inbound"
         self.is_virtual = event.channel_name.startswith(VIRTUAL)
-        created_us = event.timestamp if fresh else profile.created_us
-        if not fresh and not created:
-            created = local_time(created_us, utc_offset(event.date_local, event.timestamp) or 0)
-        self.created = shared(event.date_local if fresh else created)
+        self.created = shared(event.date_local if fresh else created or _created(event))
         self.extension = shared(_extension(event, self.inbound, fresh))
         self.number = self.extension or shared(_outside_number(event, self.inbound))
         self.call: Call | None = None
@@ -151,6 +148,7 @@ class Channel:
         self.origin_uuid = _origin(event, fresh)
         made = bool(self.origin_uuid) or (self.inbound and self.is_virtual)
         rank = 2 if made else int(not self.inbound)
+        created_us = event.timestamp if fresh else profile.created_us
         self.age_key = ((created_us << 2 | rank) << RANKED) + self.sequence
         """By which the older of two channels is told; one number, because a tuple takes twice the memory. The switch's
         clock ticks every 20 ms: of one tick, a leg that nobody made came first, and the far end of a loopback pair
@@ -342,6 +340,11 @@ class Call:
     def choose_lead(self) -> None:
         """The leg that leads goes: the oldest of those that stay, a real one before a loopback one."""
         self.lead = min(self.legs, key=lambda leg: (leg.hungup, leg.is_virtual, leg.age_key))
+
+
+def _created(event: Event) -> str:
+    """When the channel was created, from a dump, which does not say it in local time."""
+    return local_time(event.profile.created_us, utc_offset(event.date_local, event.timestamp) or 0)
 
 
 def _extension(event: Event, inbound: bool, fresh: bool) -> str:
