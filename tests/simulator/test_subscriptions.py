@@ -234,7 +234,8 @@ async def test_nobody_hears_anything_while_the_switch_cannot_tell_a_reader_that_
                 await asyncio.sleep(0)
             assert socket.waits_for is session
             say(world, 16)
-            answer = asyncio.create_task(other.command("api echo hello"))
+            # What is held is older than this filter, which would keep it out.
+            answer = asyncio.create_task(other.command("filter Job-UUID 99"))
             async with connected(port) as newcomer:
                 greeting = asyncio.create_task(newcomer.frame())
                 for _ in range(100):
@@ -246,7 +247,7 @@ async def test_nobody_hears_anything_while_the_switch_cannot_tell_a_reader_that_
                     slow.leave()
                 else:
                     session.resume_writing()
-                assert await answer == "hello"
+                assert await answer == "+OK filter added. [Job-UUID]=[99]"
                 assert (await greeting).headers["Content-Type"] == "auth/request"
             assert await numbers(other) == list(range(17))
 
