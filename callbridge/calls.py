@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
-from callbridge.esl.events import Event, Profile, Variables
+from callbridge.esl.events import OF_STATES, Event, Profile, Variables
 from callbridge.localtime import local_time, utc_offset
 
 if TYPE_CHECKING:
@@ -35,13 +35,6 @@ STATES_WITHOUT_ROW: Final = frozenset((0, INIT, HANGUP, 11, 12))
 FOLLOWING_STATES: Final = frozenset(("CS_CONSUME_MEDIA", "CS_EXCHANGE_MEDIA", "CS_HIBERNATE"))
 """The states of a channel that was called and follows its caller (CS_HIBERNATE: without media). With the caller profile
 that it began with, and only then, its callee is its own far end, not whom it talks to."""
-
-OF_STATES: Final = frozenset(("CHANNEL_STATE", "CHANNEL_CALLSTATE", "CHANNEL_DESTROY"))
-"""Events that tell of a state. Each has a caller profile, only because all events have (switch_channel.c,
-`switch_channel_event_set_basic_data`), and what is new in it others say, but for the name of whom a channel has reached
-that follows its caller, and the end of a hold that a transfer ends without CHANNEL_UNHOLD (mod_sofia.c,
-`sofia_on_hibernate`). The times of a hold in CHANNEL_CALLSTATE are those of the one before
-(`switch_channel_set_flag_value`, `switch_channel_clear_flag`), so its own time is taken."""
 
 VIRTUAL: Final = ("loopback/", "pickup/")
 """How the names of channels begin behind which nobody is: ends of loopback pairs, and what waits in a call for somebody
@@ -273,6 +266,11 @@ class Channel:
             self.cause = shared(event.hangup_cause)
         if event.variables.uuid:
             self._take_variables(event.variables, event.presence_id)
+        # An event of a state has a caller profile only because all have (switch_channel.c,
+        # `switch_channel_event_set_basic_data`), and what is new in it others say, but for the name of whom a channel
+        # has reached that follows its caller, and the end of a hold that a transfer ends without CHANNEL_UNHOLD
+        # (mod_sofia.c, `sofia_on_hibernate`). The times of a hold in CHANNEL_CALLSTATE are those of the one before
+        # (`switch_channel_set_flag_value`, `switch_channel_clear_flag`), so its own time is taken.
         if event.name not in OF_STATES or event.state_number == ROUTING:
             self._take_times(event.profile, event.callstate)
         if not self.inbound and event.state in FOLLOWING_STATES:

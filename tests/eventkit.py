@@ -27,7 +27,7 @@ def event_of(name: str, uuid: str, **fields: Any) -> Event:
     """An event with these fields, of its own or its profile's; those that begin with `var_` are its variables'."""
     said = {field.removeprefix("var_"): fields.pop(field) for field in list(fields) if field.startswith("var_")}
     profile = {field: fields.pop(field) for field in Profile.__struct_fields__ if field in fields}
-    return Event(name=name, uuid=uuid, variables=Variables(**said), profile_read=Profile(**profile), **fields)
+    return Event(name=name, uuid=uuid, variables_read=Variables(**said), profile_read=Profile(**profile), **fields)
 
 
 def read(event: Event) -> dict[str, object]:

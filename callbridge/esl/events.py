@@ -2,8 +2,8 @@
 
 An event of a call has 60 to 280 headers; some fifty are wanted. event-json goes through typed passes that skip the
 rest: one over the event's own headers, one over the channel's caller profile, one over its variables. A pass holds
-every header against every field that it wants, so three with fewer fields each are cheaper than one. The profile is
-most of an event that has no variables, and few of those are asked for it: it is read when it is.
+every header against every field that it wants, so three with fewer fields each are cheaper than one. The profile and
+the variables are most of an event, and not every event is asked for them: they are read when it is.
 
 event-plain (`switch_event_serialize`) percent-encodes quotes, backslashes, colons and control characters in every
 value, so a few replacements make JSON of it and the same passes read it; values are decoded after that, never before
@@ -58,8 +58,10 @@ class Variables(msgspec.Struct, frozen=True, gc=False):
 
 NO_VARIABLES: Final = Variables()
 
-LAST: Final = "CHANNEL_DESTROY"
-"""The event whose variables are passed over: it has most of all, and of a channel that is gone none is of use."""
+OF_STATES: Final = frozenset(("CHANNEL_STATE", "CHANNEL_CALLSTATE", "CHANNEL_DESTROY"))
+"""Events that tell of a state. Their variables, which the first two have only where the switch is told to be verbose
+(`verbose-events`), are passed over: other events have the same, and of a channel that is gone none is of use. None of
+them has a header of its own after its profile."""
 
 
 class Profile(msgspec.Struct, frozen=True, gc=False):
@@ -123,18 +125,27 @@ class Event(msgspec.Struct, gc=False):
     """Of HEARTBEAT: how many sessions there are; as text, because none and not said differ."""
     body: str = field(name="_body", default="")
 
-    variables: Variables = field(name="", default=NO_VARIABLES)
-    profile_text: bytes = field(name=" ", default=b"")
-    """The headers of the caller profile, as they came."""
-    profile_read: Profile | None = field(name="  ", default=None)
-    """No header has such a name as these three: they are read by passes of their own."""
+    text: bytes = field(name="", default=b"")
+    """The event as it came, where parts of it are not read yet."""
+    profile_at: slice | None = field(name=" ", default=None)
+    variables_at: slice | None = field(name="  ", default=None)
+    profile_read: Profile | None = field(name="   ", default=None)
+    variables_read: Variables | None = field(name="    ", default=None)
+    """No header has such a name as these five: they are read by passes of their own."""
 
     @property
     def profile(self) -> Profile:
         """The caller profile, read the first time that it is asked for."""
         if self.profile_read is None:
-            self.profile_read = _read_profile(self.profile_text) if self.profile_text else NO_PROFILE
+            self.profile_read = _read_profile(self.text, self.profile_at) if self.profile_at else NO_PROFILE
         return self.profile_read
+
+    @property
+    def variables(self) -> Variables:
+        """The channel variables, read the first time that they are asked for."""
+        if self.variables_read is None:
+            self.variables_read = _read_variables(self.text, self.variables_at) if self.variables_at else NO_VARIABLES
+        return self.variables_read
 
 
 _PARTS: Final = (Event, Profile, Variables)
@@ -151,6 +162,7 @@ _decode_variables: Final[Callable[[bytes], Variables]] = msgspec.json.Decoder(Va
 _PROFILE_BEGINS: Final = b',"Caller-Direction":'
 """The first header of a profile (switch_caller.c, `switch_caller_profile_event_set_data`)."""
 _VARIABLE_BEGINS: Final = b',"variable_'
+_STATE_BEGINS: Final = tuple(b'{"Event-Name":"%b"' % name.encode() for name in OF_STATES)
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 
@@ -184,7 +196,7 @@ def decode_plain(body: bytes) -> Event:
         if value and ("%" in value or value == "_undef_"):
             setattr(event, name, _plain_value(value))
     if event.variables is not NO_VARIABLES:
-        event.variables = Variables(*_plain_values(event.variables))
+        event.variables_read = Variables(*_plain_values(event.variables))
     if inner:
         event.body = inner.decode("utf-8", "replace")
     return event
@@ -200,35 +212,43 @@ def _strict(body: bytes) -> Event:
     msgspec.DecodeError or UnicodeDecodeError.
     """
     begin = body.find(_PROFILE_BEGINS)
-    first = body.find(_VARIABLE_BEGINS, max(begin, 0))
-    if first < 0:
-        if begin < 0:
-            return _decode_event(body)
-        if not body.endswith(b'"}'):
-            raise msgspec.DecodeError("it does not end as an object of texts does")
-        event = _decode_event(body[:begin] + b"}")
-        event.profile_text = body[begin + 1 : -1]
-        return event
-    end = body.find(b',"', body.rfind(_VARIABLE_BEGINS) + 1)
-    event = _decode_event(body[: begin if begin >= 0 else first] + (b"}" if end < 0 else body[end:]))
+    first = -1 if body.startswith(_STATE_BEGINS) else body.find(_VARIABLE_BEGINS, max(begin, 0))
+    cut = begin if begin >= 0 else first
+    if cut < 0:
+        return _decode_event(body)
+    end = -1 if first < 0 else body.find(b',"', body.rfind(_VARIABLE_BEGINS) + 1)
+    if end < 0 and not body.endswith(b'"}'):
+        raise msgspec.DecodeError("it does not end as an object of texts does")
+    event = _decode_event(body[:cut] + (b"}" if end < 0 else body[end:]))
+    event.text = body
+    # What goes to the end of the body goes to -1, where the brace is.
     if begin >= 0:
-        event.profile_text = body[begin + 1 : first]
-    if event.name != LAST:
-        event.variables = _decode_variables(b"{" + body[first + 1 :])
+        event.profile_at = slice(begin + 1, first)
+    if first >= 0:
+        event.variables_at = slice(first + 1, end)
     return event
 
 
-def _read_profile(text: bytes) -> Profile:
-    body = b"{" + text + b"}"
+def _read_profile(text: bytes, at: slice) -> Profile:
     try:
-        return _decode_profile(body)
+        return _decode_profile(b"{%b}" % text[at])
     except (msgspec.DecodeError, UnicodeDecodeError):
-        pass
+        return _whole(text).profile
+
+
+def _read_variables(text: bytes, at: slice) -> Variables:
     try:
-        return _lenient_json(body).profile
+        return _decode_variables(b"{%b}" % text[at])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _whole(text).variables
+
+
+def _whole(text: bytes) -> Event:
+    try:
+        return _lenient_json(text)
     except RemoteProtocolError:
         # The event had a good beginning and no switch would go on so; that its state is known is worth more.
-        return NO_PROFILE
+        return Event()
 
 
 def _as_json(head: bytes) -> bytes:
@@ -287,6 +307,6 @@ def _event_from(headers: Mapping[str, Any]) -> Event:
     event = Event(**said[Event])
     if said[Profile]:
         event.profile_read = Profile(**said[Profile])
-    if said[Variables] and event.name != LAST:
-        event.variables = Variables(**said[Variables])
+    if said[Variables] and event.name not in OF_STATES:
+        event.variables_read = Variables(**said[Variables])
     return event

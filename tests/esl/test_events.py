@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callbridge.errors import RemoteProtocolError
-from callbridge.esl.events import Event, Variables, decode, decode_json, decode_plain
+from callbridge.esl.events import OF_STATES, Event, Variables, decode, decode_json, decode_plain
 from tests import recorded
 from tests.eventkit import FIELDS, PROFILE, VARIABLES, read
 
 
 def expected(headers: dict[str, object]) -> dict[str, object]:
-    """What the wanted headers of an event say, by the letter; of the last of a channel, without its variables."""
+    """What the wanted headers of an event say, by the letter; of one that tells of a state, without its variables."""
     wanted: dict[str, object] = {}
-    if headers.get("Event-Name") == "CHANNEL_DESTROY":
+    if headers.get("Event-Name") in OF_STATES:
         headers = {name: value for name, value in headers.items() if name not in VARIABLES}
     for header, field in (FIELDS | PROFILE | VARIABLES).items():
         value = headers.get(header, "")
@@ -56,7 +56,7 @@ def test_event_plain_and_event_json_of_the_same_400_calls_are_read_alike() -> No
 
 
 @pytest.mark.parametrize("ending", ["", "\x01"], ids=["strict", "lenient"])
-def test_the_variables_of_a_channel_that_is_gone_are_passed_over(ending: str) -> None:
+def test_the_variables_of_an_event_of_a_state_are_passed_over(ending: str) -> None:
     headers = {"Event-Name": "CHANNEL_DESTROY", "Unique-ID": "u", "variable_uuid": "u", "Hangup-Cause": f"X{ending}"}
     event = decode_json(compact(headers))
     assert (event.uuid, event.hangup_cause, event.variables) == ("u", f"X{ending}", Variables())
