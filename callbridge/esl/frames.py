@@ -75,23 +75,27 @@ class FrameReader:
         """
         if self._failed:
             raise RemoteProtocolError("this connection has already broken the framing and cannot be read any further")
-        if self._rest:
-            self._missing -= len(data)
-            if self._missing > 0:
-                self._rest += data
-                return
-            data = b"".join((self._rest, data))
-            self._rest.clear()
-            self._missing = 0
+        position = 0
         try:
-            yield from self._cut(data)
+            if self._rest:
+                # Only what the unfinished frame lacks is joined to it: a read may be fifty times as long.
+                position = self._missing or len(data)
+                if position > len(data):
+                    self._rest += data
+                    self._missing = position - len(data)
+                    return
+                begun = b"".join((self._rest, data[:position]))
+                self._rest.clear()
+                self._missing = 0
+                yield from self._cut(begun, 0)
+            yield from self._cut(data, position)
         except RemoteProtocolError:
             self._failed = True
             self._rest.clear()
             raise
 
-    def _cut(self, data: bytes) -> Iterator[Frame]:
-        position, end = 0, len(data)
+    def _cut(self, data: bytes, position: int) -> Iterator[Frame]:
+        end = len(data)
         while position < end:
             if head := _EVENT_HEAD.match(data, position):
                 kind, headers = _EVENT_KIND[head[2]], _NO_HEADERS
