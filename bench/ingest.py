@@ -24,8 +24,8 @@ from bench.processes import Child, Daemon, Failed
 from bench.report import Figure, Line
 
 ROUNDS: Final = 5
-POLL_EVERY: Final = 0.01
-"""Seconds between looks whether the last call is there. They cost the daemon some 1 % of what is measured."""
+POLL_EVERY: Final = 0.05
+"""Seconds between looks whether the last call is there. They cost the daemon some 0.5 % of what is measured."""
 
 GIVE_UP: Final = 60.0
 """Seconds for a client to read the stream; the slowest takes some six where nothing else runs."""
