@@ -38,7 +38,9 @@ class Authority:
     def _openssl(self, *arguments: str | Path) -> None:
         assert OPENSSL is not None
         new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-        subprocess.run([OPENSSL, arguments[0], *new, *arguments[1:]], check=True, capture_output=True)
+        # Both are made as an authority's (openssl.cnf, v3_ca), and Python 3.13 asks those what their keys are for.
+        use = ("-addext", "keyUsage=critical,digitalSignature,keyCertSign")
+        subprocess.run([OPENSSL, arguments[0], *new, *use, *arguments[1:]], check=True, capture_output=True)
 
 
 class Secure:
