@@ -23,7 +23,7 @@ EVENTS: Final = 57
 TOLERANCE: Final = 0.15
 
 COSTS: Final = {
-    "an event, from the socket to the row": 0.424,
+    "an event, from the socket to the row": 0.348,
     "a list that has not changed, above aiohttp with a constant": 0.225,
     "a list of 100 calls of which one has changed, the change included, above aiohttp with a constant": 0.456,
 }
