@@ -59,9 +59,10 @@ class Variables(msgspec.Struct, frozen=True, gc=False):
 NO_VARIABLES: Final = Variables()
 
 OF_STATES: Final = frozenset(("CHANNEL_STATE", "CHANNEL_CALLSTATE", "CHANNEL_DESTROY"))
-"""Events that tell of a state. Their variables, which the first two have only where the switch is told to be verbose
-(`verbose-events`), are passed over: other events have the same, and of a channel that is gone none is of use. None of
-them has a header of its own after its profile."""
+"""Events that tell of a state. Their variables, which the first two have only where the switch or the channel is told
+to be verbose (`verbose-channel-events`, `presence_data_cols`; switch_channel.c, `switch_channel_event_set_data`), are
+passed over: other events have the same, and of a channel that is gone none is of use. None of them has a header of its
+own after its profile."""
 
 
 class Profile(msgspec.Struct, frozen=True, gc=False):
@@ -137,15 +138,15 @@ class Event(msgspec.Struct, gc=False):
     def profile(self) -> Profile:
         """The caller profile, read the first time that it is asked for."""
         if self.profile_read is None:
-            self.profile_read = _read_profile(self.text, self.profile_at) if self.profile_at else NO_PROFILE
-        return self.profile_read
+            _read_part(self, _read_profile)
+        return self.profile_read or NO_PROFILE
 
     @property
     def variables(self) -> Variables:
         """The channel variables, read the first time that they are asked for."""
         if self.variables_read is None:
-            self.variables_read = _read_variables(self.text, self.variables_at) if self.variables_at else NO_VARIABLES
-        return self.variables_read
+            _read_part(self, _read_variables)
+        return self.variables_read or NO_VARIABLES
 
 
 _PARTS: Final = (Event, Profile, Variables)
@@ -162,9 +163,10 @@ _decode_variables: Final[Callable[[bytes], Variables]] = msgspec.json.Decoder(Va
 _PROFILE_BEGINS: Final = b',"Caller-Direction":'
 """The first header of a profile (switch_caller.c, `switch_caller_profile_event_set_data`)."""
 _LOOK_FROM: Final = 640
-"""Bytes of an event that are not searched for its profile at first: in 13,359 recorded ones it began at 843 or later."""
+"""Bytes of an event that are not searched for its profile at first: of 13,359 recorded ones none began before 843."""
 _VARIABLE_BEGINS: Final = b',"variable_'
 _STATE_BEGINS: Final = tuple(b'{"Event-Name":"%b"' % name.encode() for name in OF_STATES)
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 
@@ -180,7 +182,7 @@ def decode_json(body: bytes) -> Event:
     """Read event-json, or the answer to `uuid_dump UUID json`."""
     try:
         return _strict(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return _lenient_json(body)
 
 
@@ -189,7 +191,10 @@ def decode_plain(body: bytes) -> Event:
     head, _, inner = body.partition(b"\n\n") if b"\nContent-Length: " in body else (body, b"", b"")
     try:
         event = _strict(_as_json(head.strip(b"\n")))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        # At once: that a part is no JSON may be the fault of a name in it, which the switch does not encode.
+        _read_profile(event)
+        _read_variables(event)
+    except _UNREADABLE:
         event = _event_from(dict(_plain_lines(head)))
     if event.profile is not NO_PROFILE:
         event.profile_read = Profile(*_plain_values(event.profile))
@@ -233,26 +238,27 @@ def _strict(body: bytes) -> Event:
     return event
 
 
-def _read_profile(text: bytes, at: slice) -> Profile:
+def _read_profile(event: Event) -> None:
+    event.profile_read = _decode_profile(b"{%b}" % event.text[event.profile_at]) if event.profile_at else NO_PROFILE
+
+
+def _read_variables(event: Event) -> None:
+    at = event.variables_at
+    event.variables_read = _decode_variables(b"{%b}" % event.text[at]) if at else NO_VARIABLES
+
+
+def _read_part(event: Event, read: Callable[[Event], None]) -> None:
+    """Read one part strictly or, if that is rejected, the whole event leniently."""
     try:
-        return _decode_profile(b"{%b}" % text[at])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _whole(text).profile
-
-
-def _read_variables(text: bytes, at: slice) -> Variables:
-    try:
-        return _decode_variables(b"{%b}" % text[at])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _whole(text).variables
-
-
-def _whole(text: bytes) -> Event:
-    try:
-        return _lenient_json(text)
-    except RemoteProtocolError:
-        # The event had a good beginning and no switch would go on so; that its state is known is worth more.
-        return Event()
+        read(event)
+    except _UNREADABLE:
+        try:
+            whole = _lenient_json(event.text)
+        except RemoteProtocolError:
+            # The event had a good beginning and no switch would go on so; that its state is known is worth more.
+            whole = Event()
+        event.profile_read = whole.profile_read or NO_PROFILE
+        event.variables_read = whole.variables_read or NO_VARIABLES
 
 
 def _as_json(head: bytes) -> bytes:
@@ -272,7 +278,7 @@ def _as_json(head: bytes) -> bytes:
 def _lenient_json(body: bytes) -> Event:
     try:
         headers = json.loads(body.decode("utf-8", "replace"), strict=False)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RemoteProtocolError(f"an event came that is no JSON ({error})") from None
     if not isinstance(headers, dict):
         raise RemoteProtocolError(f"an event came that is no JSON object but {type(headers).__name__}")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callbridge.errors import RemoteProtocolError
-from callbridge.esl.events import OF_STATES, Event, Variables, decode, decode_json, decode_plain
+from callbridge.esl.events import OF_STATES, Event, Profile, Variables, decode, decode_json, decode_plain
 from tests import recorded
 from tests.eventkit import FIELDS, PROFILE, VARIABLES, read
 
@@ -90,7 +90,10 @@ def test_what_the_strict_pass_rejects_is_read_leniently(body: bytes) -> None:
     assert (event.name, event.sequence) == ("HEARTBEAT", 7)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'"x"', b"{", b"\xff\xfe", b"not an event"])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b'"x"', b"{", b"\xff\xfe", b"not an event", pytest.param(b'{"a":' + b"[" * 100_000, id="nested")],
+)
 def test_what_is_no_event_is_a_breach(body: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="an event came that is no JSON"):
         decode_json(body)
@@ -106,6 +109,16 @@ def test_an_encoded_line_break_in_a_value_forges_no_header() -> None:
 def test_a_quote_in_a_header_name_forges_no_header() -> None:
     event = decode_plain(b'Event-Name: X\nvariable_a","Unique-ID":"forged","b: c\nUnique-ID: u\n\n')
     assert event.uuid == "u"
+
+
+@pytest.mark.parametrize("name", ["foo ", " foo", "x, Unique-ID", "x, Answer-State"])
+@pytest.mark.parametrize("event_name", ["CHANNEL_ANSWER", "CHANNEL_STATE"])
+def test_a_blank_in_the_name_of_a_variable_hides_and_forges_nothing(event_name: str, name: str) -> None:
+    """`set` takes the name of `foo = bar` with its blank (mod_dptools.c, `base_set`), and no name is encoded."""
+    headers = {"Event-Name": event_name, "Unique-ID": "u", "Answer-State": "answered", "Caller-Direction": "inbound"}
+    headers |= {"Caller-Context": "c", "variable_uuid": "u", "variable_user_name": "101", f"variable_{name}": "forged"}
+    for event in (decode_plain(plain(headers)), decode_json(compact(headers))):
+        assert read(event) == expected({**headers})
 
 
 def test_the_body_of_an_event_is_no_header() -> None:
@@ -158,6 +171,12 @@ def test_a_profile_is_read_whatever_is_in_it(text: bytes, number: str, after: by
     event = decode_json(b'{"Event-Name":"X","Unique-ID":"u","Caller-Direction":"inbound",%b%b}' % (text, after))
     assert (event.uuid, event.profile.caller_number, event.profile.created_us) == ("u", number, 0)
     assert event.profile is event.profile
+
+
+@pytest.mark.parametrize("odd", [b'"y" "z":"1"', b"[" * 100_000 + b'"'], ids=["no comma", "nested"])
+def test_an_event_whose_variables_are_no_json_is_still_one(odd: bytes) -> None:
+    event = decode_json(b'{"Event-Name":"X","Unique-ID":"u","Caller-Direction":"inbound","variable_uuid":%b}' % odd)
+    assert (event.uuid, event.variables, event.profile) == ("u", Variables(), Profile())
 
 
 @pytest.mark.parametrize("end", ["", "}", '"', "x}"])
