@@ -358,6 +358,7 @@ class CallSet:
         left = {leg.uuid: leg for leg in call.legs if not leg.hungup}
         if call.lead.hungup and left:
             call.choose_lead()
+            self._mark(call)
         near: dict[str, set[str]] = {uuid: set() for uuid in left}
         rung: dict[str, str] = {}
         for leg in left.values():
