@@ -391,5 +391,6 @@ class CallTable:
         self._look_again.pop(channel.uuid, None)
         self._doubts.bury(channel.uuid, now, channel.sequence)
         for monitor in self._set.watchers.get(channel.uuid, ()):
-            self._look_again[monitor.uuid] = now + LOOK_AGAIN_AFTER
+            if monitor is not channel:
+                self._look_again[monitor.uuid] = now + LOOK_AGAIN_AFTER
         self._set.remove(channel, now, self._heard_us)

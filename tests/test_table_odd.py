@@ -207,6 +207,27 @@ def test_a_caller_keeps_the_name_that_he_called_with() -> None:
     assert told.calls["a"].legs[0].name == "Ann"
 
 
+def test_who_stays_leads_the_call_while_who_has_hung_up_takes_his_time_to_go() -> None:
+    told = Told()
+    told.talk("a", "b")
+    told.unbridge("a", "b")
+    told.state("b", "CS_PARK")
+    told.hang_up("a")
+    told.wait(SPLIT_AFTER)
+    assert told.legs == {"a": ["b"]}
+    assert told.calls["a"].state == "CS_PARK"
+
+
+def test_a_channel_that_listens_to_itself_ends_like_any_other() -> None:
+    told = Told()
+    told.create("s")
+    told.tell("CALL_UPDATE", "s", var_application="eavesdrop", var_application_data="s")
+    told.destroy("s")
+    told.wait(LOOK_AT_MONITORS)
+    assert told.calls == {}
+    assert told.table.take_probes() == []
+
+
 def test_what_waits_for_somebody_to_pick_the_call_up_is_nobody() -> None:
     told = Told()
     told.create("a", var_user_name="101")
