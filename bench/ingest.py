@@ -2,9 +2,9 @@
 
 Each side is a fresh process that gets the same 400 real calls over loopback, as fast as it reads. callbridge is the
 whole daemon, `callbridge run`: what is measured ends when the last call of the stream is answered over HTTP. Sides take
-turns. Of each the median of its rounds is told, and of two the median of what they are to each other in the same round:
-a shared machine is three times slower in one minute than in another, and of the best of each the ones come from good
-minutes and the others from bad ones.
+turns, and callbridge is measured before and after each of the others. Of each the median of its rounds is told, and of
+what another takes above callbridge the median of what it is to the two beside it: a shared machine is twice as slow in
+one moment as in the next, and not for everybody alike.
 
 The floor is what a client in Python does at least: read the bytes, find where an event ends, cut it out
 (`children/floor.py`). The peers end with parsed headers, in the form that their users take, event-plain.
@@ -12,7 +12,7 @@ The floor is what a client in Python does at least: read the bytes, find where a
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import isnan, nan
 from statistics import median
@@ -65,6 +65,8 @@ class Side:
         self._fails = fails
         self.rounds: list[float] = []
         """CPU seconds of each round; NaN of one that failed."""
+        self.beside: list[float] = []
+        """CPU seconds of callbridge around each round: the mean of before and after."""
         self.failure = ""
 
     def round(self) -> None:
@@ -83,18 +85,20 @@ def run() -> list[Line]:
     """Measure all sides in turns."""
     json, plain = Stream("json"), Stream("plain")
     peers, lines = _install()
+    ours = Side(JSON, partial(_by_daemon, json))
     sides = [
         Side(READ_ONLY, partial(_by_child, _floor("bytes"), json, len(json.wire))),
         Side(FLOOR, partial(_by_child, _floor("frames"), json, json.events)),
-        Side(JSON, partial(_by_daemon, json)),
         Side(PLAIN, partial(_by_daemon, plain)),
         *(Side(peer.name, partial(_by_child, peer.command, plain, plain.events), fails=True) for peer in peers),
     ]
+    ours.round()
     for _ in range(ROUNDS):
         for side in sides:
             side.round()
-    rounds = {side.name: side.rounds for side in sides}
-    return [*(_line(side, json.events) for side in sides), *lines, *ratios(rounds)]
+            ours.round()
+            side.beside.append((ours.rounds[-2] + ours.rounds[-1]) / 2)
+    return [*(_line(side, json.events) for side in (ours, *sides)), *lines, *ratios(sides)]
 
 
 def _install() -> tuple[list[Peer], list[Line]]:
@@ -144,23 +148,24 @@ def _line(side: Side, events: int) -> Line:
     if not good:
         return Line(what, f"could not be measured: {side.failure}")
     each = median(good) / events
-    failed = f", {ROUNDS - len(good)} of {ROUNDS} rounds failed" if side.failure else ""
+    failed = f", {len(side.rounds) - len(good)} of {len(side.rounds)} rounds failed" if side.failure else ""
     # The floors would leave the others no room in a chart.
     figures = () if side.name in (READ_ONLY, FLOOR) else (Figure("ingest", "CPU", side.name, 1 / each),)
     return Line(what, f"{1 / each:,.0f} events/s of CPU, {each * 1e6:.1f} us each{failed}", figures=figures)
 
 
-def ratios(rounds: Mapping[str, Sequence[float]]) -> list[Line]:
-    """callbridge beside each of the others. `rounds`: CPU seconds of every side in each of the same rounds, NaN where
-    it failed; nothing is said of a peer that always did."""
-    others = [name for name in rounds if name == FLOOR or name in _NAMES]
-    pairs = [(ours, theirs) for ours in (JSON, PLAIN) if ours in rounds for theirs in others]
-    both = [(ours, theirs, _times(rounds[theirs], rounds[ours])) for ours, theirs in pairs]
+def ratios(sides: Sequence[Side]) -> list[Line]:
+    """callbridge beside each of the others, in either form; nothing is said of a peer that always failed."""
+    others = [side for side in sides if side.name == FLOOR or side.name in _NAMES]
+    both = [(JSON, side.name, _times(side.rounds, side.beside)) for side in others]
+    for plain in sides:
+        if plain.name == PLAIN:
+            both += [(PLAIN, side.name, _times(side.rounds, plain.rounds)) for side in others]
     return [_ratio(ours, theirs, times) for ours, theirs, times in both if times is not None]
 
 
 def _times(those: Sequence[float], these: Sequence[float]) -> float | None:
-    """How many times these those are, in the median of the rounds that both have."""
+    """How many times these those are, in the median of the rounds that neither failed in."""
     both = [a / b for a, b in zip(those, these, strict=True) if not isnan(a / b)]
     return median(both) if both else None
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import peers
+from bench import ingest, peers
 from bench.eventsocket import EventSocket, Played
-from bench.ingest import AT_LEAST, FLOOR, JSON, ratios
+from bench.ingest import AT_LEAST, FLOOR, JSON, PLAIN, ratios
 from bench.listing import Side, Sides
 from bench.listing import lines as listing_lines
 from bench.peers import Missing, Peer
@@ -20,9 +20,16 @@ from callbridge.esl.frames import FrameReader
 from callbridge.table import CallTable
 
 
+def measured(name: str, rounds: list[float], beside: list[float]) -> ingest.Side:
+    """A side that took so many seconds, and callbridge around it."""
+    side = ingest.Side(name, float)
+    side.rounds, side.beside = rounds, beside
+    return side
+
+
 def test_the_floor_bounds_the_cpu_from_above_and_peers_from_below() -> None:
-    rounds = {FLOOR: [4.0, 8.0, 4.0], JSON: [12.0, 24.0, 12.0], "libesl": [18.0, nan, 18.0], "Genesis": [600.0] * 3}
-    lines = {line.what: line for line in ratios(rounds)}
+    took = {FLOOR: [4.0, 8.0, 4.0], "libesl": [18.0, nan, 18.0], "Genesis": [600.0] * 3}
+    lines = {line.what: line for line in ratios([measured(name, took[name], [12.0, 24.0, 12.0]) for name in took])}
     assert lines[f"ingest: {JSON}, CPU of {FLOOR}"].ratio == "3.0"
     assert lines[f"ingest: {JSON}, CPU of {FLOOR}"].ok is True
     assert lines[f"ingest: {JSON}, against libesl"].ratio == "1.5"
@@ -31,15 +38,24 @@ def test_the_floor_bounds_the_cpu_from_above_and_peers_from_below() -> None:
 
 
 def test_nothing_is_claimed_of_a_peer_that_was_not_measured() -> None:
-    assert len(ratios({JSON: [12.0]})) == 0
-    rounds = {FLOOR: [4.0], JSON: [12.0], "libesl": [18.0], "greenswitch": [nan]}
-    assert not any("greenswitch" in line.what for line in ratios(rounds))
+    assert ratios([]) == []
+    took = {FLOOR: 4.0, "libesl": 18.0, "greenswitch": nan}
+    lines = ratios([measured(name, [took[name]], [12.0]) for name in took])
+    assert len(lines) == 2
+    assert not any("greenswitch" in line.what for line in lines)
 
 
 def test_a_machine_that_is_slower_in_some_rounds_changes_no_ratio() -> None:
-    rounds = {JSON: [1.0, 3.0, 1.0, 3.0, 2.0], "libesl": [2.0, 6.0, 2.0, 6.0, 4.0]}
-    (line,) = ratios(rounds)
+    (line,) = ratios([measured("libesl", [2.0, 6.0, 2.0, 6.0, 4.0], [1.0, 3.0, 1.0, 3.0, 2.0])])
     assert line.ratio == "2.0"
+
+
+def test_the_other_form_is_held_against_the_same_round() -> None:
+    sides = [measured("libesl", [6.0, 12.0], [1.0, 2.0]), measured(PLAIN, [2.0, 4.0], [1.0, 2.0])]
+    assert [(line.what, line.ratio, line.ok) for line in ratios(sides)] == [
+        (f"ingest: {JSON}, against libesl", "6.0", True),
+        (f"ingest: {PLAIN}, against libesl", "3.0", None),
+    ]
 
 
 def test_each_peer_with_a_target_is_one_that_is_installed() -> None:
