@@ -6,8 +6,9 @@ fetches, decodes and encodes all of them. Of that one only its own CPU counts, n
 costs to ask the switch instead is in `asked.py`.
 
 Changes are events that a real switch sent. Each changes a row that is listed, so the list has to be joined anew, and
-their own cost is in the figures. Of each side the best slice counts, because what else the machine does only ever adds;
-a client's waits are those of all slices.
+their own cost is in the figures. Of each side the median of its slices is told, and of two the median of what they are
+to each other in the same turn: a shared machine is twice as slow in one moment as in the next. A client's waits are
+those of all slices.
 """
 
 import itertools
@@ -18,7 +19,8 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Final
+from statistics import median
+from typing import Final, Self
 
 import msgspec
 import redis
@@ -35,10 +37,10 @@ SIZES: Final = (100, 1_000, 10_000, 50_000)
 RATES: Final = (0, 10, 1_000)
 """Changes a second."""
 
-SLICES: Final = 5
+SLICES: Final = 7
 SECONDS: Final = 1.0
 """Of a slice of the list while it changes, so that ten changes a second are ten in a slice. What does not change gets a
-third of it, all sides alike: the longer a slice, the less the best of them is."""
+third of it."""
 
 CODECS: Final = ("json", "msgspec")
 """What the rows of the hash are decoded and encoded with."""
@@ -71,11 +73,20 @@ _SERIES: Final = {
 class Side(msgspec.Struct):
     """What was measured of one kind of request."""
 
-    cpu: float = float("inf")
-    """Seconds a request, of the best slice."""
+    slices: list[float] = []
+    """Seconds of CPU a request, in each slice."""
 
     waits: list[float] = []
     """Milliseconds of each request, as a client has them."""
+
+    @property
+    def cpu(self) -> float:
+        """Seconds a request."""
+        return median(self.slices)
+
+    def times(self, other: Self) -> float:
+        """How many times the other one's."""
+        return median(ours / theirs for ours, theirs in zip(self.slices, other.slices, strict=True))
 
     @property
     def figure(self) -> str:
@@ -101,7 +112,7 @@ class Target:
         before = self._server.cpu
         self._client.tell(f"{seconds} {path} {etag}")
         waits = [float(word) for word in self._client.wait_for("done").split()[1:]]
-        side.cpu = min(side.cpu, (self._server.cpu - before) / len(waits))
+        side.slices.append((self._server.cpu - before) / len(waits))
         side.waits += waits
 
 
@@ -213,14 +224,14 @@ def lines(measured: Mapping[int, Sides]) -> list[Line]:
 
 
 def _of_size(calls: int, sides: Sides) -> Iterator[Line]:
-    constant, unchanged = sides["constant"].cpu, sides[f"list at {RATES[0]}"].cpu
+    constant, unchanged = sides["constant"], sides[f"list at {RATES[0]}"]
     limits = {f"list at {RATES[0]}": KEPT, f"list at {RATES[-1]}": CHANGING} if calls == SIZE else {}
     for name, side in sides.items():
         _, changes, rate = name.partition("list at ")
         what = f"listing: {calls:,} calls, " + (f"{int(rate):,} changes/s" if changes else name)
-        times, target, ok = side.cpu / constant, "", None
+        times, target, ok = side.times(constant), "", None
         if name.startswith("HGETALL"):
-            times = side.cpu / unchanged
+            times = side.times(unchanged)
             what += ", against the list"
             if calls == SIZE and name.endswith("json"):
                 target, ok = f">= {HASHED:g}", times >= HASHED

@@ -108,14 +108,14 @@ def test_the_floor_cuts_out_as_many_frames_as_were_sent(size: int) -> None:
 
 
 def _sides(**cpu: float) -> Sides:
-    return {name.replace("_", " "): Side(seconds, [1.0]) for name, seconds in cpu.items()}
+    return {name.replace("_", " "): Side([seconds], [1.0]) for name, seconds in cpu.items()}
 
 
 def test_a_list_is_bounded_where_it_has_ten_thousand_calls_and_304_and_count_by_the_fewest() -> None:
-    small = _sides(list_at_0=1e-4, constant=1e-4, count=1e-4) | {"304": Side(1e-4, [1.0])}
+    small = _sides(list_at_0=1e-4, constant=1e-4, count=1e-4) | {"304": Side([1e-4], [1.0])}
     large = _sides(list_at_0=12e-4, list_at_1000=21e-4, constant=10e-4, count=1.4e-4) | {
-        "304": Side(1.2e-4, [1.0]),
-        "HGETALL, json": Side(0.1, [100.0]),
+        "304": Side([1.2e-4], [1.0]),
+        "HGETALL, json": Side([0.1], [100.0]),
     }
     verdicts = {line.what: line.ok for line in listing_lines({100: small, 10_000: large})}
     assert verdicts["listing: 100 calls, 0 changes/s"] is None
@@ -126,8 +126,14 @@ def test_a_list_is_bounded_where_it_has_ten_thousand_calls_and_304_and_count_by_
     assert verdicts["listing: count, 10,000 calls against 100"] is False
 
 
+def test_a_list_is_held_against_the_constant_of_the_same_turn() -> None:
+    took = {"constant": [1e-4, 3e-4, 1e-4], "list at 0": [2e-4, 6e-4, 9e-4], "304": [1e-4] * 3, "count": [1e-4] * 3}
+    lines = listing_lines({100: {name: Side(slices, [1.0]) for name, slices in took.items()}})
+    assert {line.what: line.ratio for line in lines}["listing: 100 calls, 0 changes/s"] == "2.00"
+
+
 def test_without_a_redis_server_the_list_says_that_the_hash_was_not_measured() -> None:
-    sides = _sides(list_at_0=1e-4, constant=1e-4, count=1e-4) | {"304": Side(1e-4, [1.0])}
+    sides = _sides(list_at_0=1e-4, constant=1e-4, count=1e-4) | {"304": Side([1e-4], [1.0])}
     told = [line for line in listing_lines({100: sides}) if "could not be measured" in line.figure]
     assert [line.what for line in told] == ["listing: 100 calls, HGETALL"]
 
