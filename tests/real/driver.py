@@ -73,6 +73,8 @@ class Console:
         self._writer.write(line.encode() + b"\n\n")
         head = (await self._reader.readuntil(b"\n\n")).decode()
         headers = dict(header.split(": ", 1) for header in head.strip().split("\n"))
+        if headers["Content-Type"] == "text/disconnect-notice":
+            raise ConnectionResetError("the switch ends the connection: its event socket is being unloaded")
         if "Content-Length" in headers:
             return (await self._reader.readexactly(int(headers["Content-Length"]))).decode("utf-8", "replace")
         return headers["Reply-Text"]
