@@ -294,12 +294,8 @@ class CallTable:
         self._set.note(channel)
 
     def _on_state(self, channel: Channel, event: Event, now: float) -> None:
-        number = event.state_number
-        if number == INIT or (number > HANGUP and channel.hungup):
-            # It says nothing new: two of ten events are such, and the call need not be looked at again.
-            channel.sequence = event.sequence
-            return
         channel.take(event)
+        number = event.state_number
         if number == ROUTING and channel.watching and (channel.inbound or channel.answered_us):
             # One that was called passes through here before it answers, with the number that was called.
             application, _, target = channel.destination.partition(":")
